@@ -1,0 +1,1 @@
+"""Plan, sequential tests and verdicts: from closed conversations to a decision."""

@@ -1,0 +1,180 @@
+"""The migration plan: who moves where, in which steps. `plan.yml` is read into these types.
+
+migration: Leaving Claude
+baseline: claude
+endpoints:
+  claude: {provider: anthropic}
+  kimi: {provider: moonshot, model: kimi-k2.6, key_env: MOONSHOT_API_KEY}
+workloads:
+  support:
+    name: {en: Support bot, zh: 客服机器人}
+    owner: Chen Wei
+    match: {app: support-bot}
+    stages:
+      - {name: canary, from: 2026-11-02T01:00:00Z, shares: {kimi: 0.05}}
+      - {name: all, from: 2026-12-01T01:00:00Z, shares: {kimi: 1}}
+deadline: 2026-12-31T00:00:00Z
+"""
+
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+
+import msgspec
+
+from pipeline.calls import Arm, Call, Protocol
+
+
+class PlanError(ValueError):
+    """The plan contradicts itself; the message names the entry and the mend."""
+
+
+class Name(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What people call it, in both languages of the pages."""
+
+    en: str
+    zh: str = ""
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One place calls can be sent to.
+
+    `base_urls` (protocol → URL) defaults to the provider's own, in `region`, from the catalog.
+    `model` replaces the model the caller asked for; `models` maps single names first (glob → name).
+    The caller's key goes to the baseline only; every other endpoint needs `key_env`, the name of
+    the environment variable that holds its key.
+    """
+
+    provider: str
+    region: str = ""
+    model: str = ""
+    models: dict[str, str] = {}
+    base_urls: dict[Protocol, str] = {}
+    key_env: str = ""
+
+    def model_for(self, requested: str) -> str:
+        """The model name to send for the one the caller asked for."""
+        for pattern, name in self.models.items():
+            if fnmatchcase(requested, pattern):
+                return name
+        return self.model or requested
+
+
+class Match(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which calls belong to a workload: all the conditions given must hold. Values may be globs."""
+
+    app: str = ""
+    team: str = ""
+    model: str = ""
+    path: str = ""
+    tags: dict[str, str] = {}
+
+    def fits(self, call: Call) -> bool:
+        """True if every condition given holds; a rule without conditions fits nothing."""
+        wanted = [
+            (self.app, call.app),
+            (self.team, call.team),
+            (self.model, call.exchange.request_model),
+            (self.path, call.path),
+            *((value, call.tags.get(key, "")) for key, value in self.tags.items()),
+        ]
+        given = [(pattern, value) for pattern, value in wanted if pattern]
+        return bool(given) and all(fnmatchcase(value, pattern) for pattern, value in given)
+
+
+class Stage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """From a moment on, which share of the conversations each candidate gets; the baseline has the rest."""
+
+    name: str
+    starts: datetime = msgspec.field(name="from")
+    shares: dict[str, float] = {}
+
+    @property
+    def starts_ms(self) -> int:
+        return round(self.starts.timestamp() * 1000)
+
+    @property
+    def migrated(self) -> float:
+        """The candidates' shares together, 0 to 1."""
+        return sum(self.shares.values())
+
+
+class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One stream of calls that moves as a whole: its owner, how to recognise it, its stages."""
+
+    name: Name
+    owner: str = ""
+    match: Match = Match()
+    stages: tuple[Stage, ...] = ()
+
+    def stage_at(self, at_ms: int) -> Stage | None:
+        """The stage in force at that time; None before the first one."""
+        begun = [stage for stage in self.stages if stage.starts_ms <= at_ms]
+        return begun[-1] if begun else None
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """Endpoint names in order of first appearance in the stages."""
+        return tuple(dict.fromkeys(name for stage in self.stages for name in stage.shares))
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole migration."""
+
+    migration: str
+    baseline: str
+    endpoints: dict[str, Endpoint]
+    workloads: dict[str, Workload] = {}
+    deadline: datetime | None = None
+
+    def workload_of(self, call: Call) -> str:
+        """The workload a call names, or the first whose rule fits; "" if none does."""
+        if call.workload:
+            return call.workload
+        return next((key for key, w in self.workloads.items() if w.match.fits(call)), "")
+
+    def arm_of(self, workload: str, provider: str) -> Arm:
+        """Baseline or candidate, told by the provider that was called; NONE outside the plan."""
+        if workload not in self.workloads:
+            return Arm.NONE
+        if provider == self.endpoints[self.baseline].provider:
+            return Arm.BASELINE
+        names = self.workloads[workload].candidates
+        if any(self.endpoints[name].provider == provider for name in names):
+            return Arm.CANDIDATE
+        return Arm.NONE
+
+
+def check(plan: Plan) -> Plan:
+    """The plan itself if it is sound. Raises PlanError naming the entry and the mend."""
+    if plan.baseline not in plan.endpoints:
+        raise PlanError(f"baseline: {plan.baseline!r} is not one of endpoints {_names(plan)}")
+    for key, workload in plan.workloads.items():
+        _check_stages(plan, key, workload)
+    for name in {n for w in plan.workloads.values() for n in w.candidates}:
+        if not plan.endpoints[name].key_env:
+            raise PlanError(
+                f"endpoints.{name}.key_env: name the environment variable that holds its API key; "
+                "the caller's key is only ever sent to the baseline"
+            )
+    return plan
+
+
+def _check_stages(plan: Plan, key: str, workload: Workload) -> None:
+    previous = datetime.min.replace(tzinfo=UTC)
+    for number, stage in enumerate(workload.stages):
+        where = f"workloads.{key}.stages[{number}]"
+        if stage.starts.tzinfo is None:
+            raise PlanError(f"{where}.from: give the time zone, e.g. 2026-11-02T01:00:00Z")
+        if stage.starts <= previous:
+            raise PlanError(f"{where}.from: stages must start one after the other")
+        if unknown := set(stage.shares) - set(plan.endpoints):
+            raise PlanError(f"{where}.shares: {sorted(unknown)} not in endpoints {_names(plan)}")
+        if plan.baseline in stage.shares:
+            raise PlanError(f"{where}.shares: leave out the baseline, it has the rest")
+        if min(stage.shares.values(), default=0) < 0 or stage.migrated > 1 + 1e-9:
+            raise PlanError(f"{where}.shares: shares are between 0 and 1 and add up to at most 1")
+        previous = stage.starts
+
+
+def _names(plan: Plan) -> str:
+    return ", ".join(plan.endpoints)
