@@ -1,0 +1,36 @@
+"""The names of all deviations from a protocol that reading an exchange can find."""
+
+from typing import Final
+
+FINDINGS: Final[dict[str, str]] = {
+    "unreadable_request": "The request body is not a JSON object.",
+    "unreadable_body": "The response body is neither a JSON object nor an event stream.",
+    "unreadable_event": "A data line of the stream is not a JSON object.",
+    "in_band_error": "An error came inside an answer whose HTTP status said success.",
+    "foreign_error_shape": "The error body does not have the shape this protocol gives errors.",
+    "missing_answer": "The body is JSON but holds neither an answer nor an error.",
+    "not_streamed": "The request asked for a stream and one JSON body came.",
+    "unasked_stream": "A stream came that the request had not asked for.",
+    "missing_event_name": "An event has no `event:` line, and official clients skip such events.",
+    "event_name_mismatch": "The `event:` line and the type inside the data differ.",
+    "event_out_of_order": "An event came before the one that must open it, twice, or after the end.",
+    "missing_message_start": "The stream has no message_start event.",
+    "missing_content_block_stop": "A content block was opened and never closed.",
+    "missing_message_delta": "The stream has no message_delta with the stop reason.",
+    "missing_message_stop": "The stream has no message_stop event.",
+    "missing_done": "The stream does not close with [DONE].",
+    "missing_response_created": "The stream does not open with response.created.",
+    "missing_final_event": "The stream has no response.completed, .incomplete or .failed event.",
+    "missing_response_id": "The answer has no id.",
+    "missing_response_model": "The answer does not name the model that gave it.",
+    "missing_finish_reason": "The answer ended without saying why.",
+    "unknown_finish_reason": "The finish reason is not one of this protocol's words.",
+    "finish_reason_mismatch": "The finish reason and the presence of tool calls contradict each other.",
+    "missing_tool_call_id": "A tool call has no id, so its result cannot be sent back.",
+    "duplicate_tool_call_id": "Two tool calls of one answer have the same id.",
+    "reused_tool_call_id": "A tool call has the id of an earlier one in the same conversation.",
+    "missing_tool_name": "A tool call does not name its tool.",
+    "arguments_not_json": "The arguments of a tool call are not a JSON object.",
+    "missing_usage": "The answer ended without the token counts the protocol promises.",
+    "bad_token_count": "A token count is negative, not whole, too large, or a part exceeds its total.",
+}
