@@ -1,0 +1,67 @@
+"""Gateway log formats: the bytes of a Kafka message or a file become calls, one file per format.
+
+A format is a module with a docstring that says what it can tell, and three pure functions:
+`detect(value) -> bool` (are these bytes mine?), `split(value) -> list[bytes]` (one element per
+record) and `read(record) -> Call`. What cannot be read is a `Rejected`, never an exception.
+"""
+
+from typing import Protocol as Interface
+
+import msgspec
+
+from pipeline.calls import Call, Rejected
+from pipeline.formats import cutover, litellm
+
+
+class Format(Interface):
+    """What a format module offers. `split` and `read` raise msgspec.MsgspecError on bad bytes."""
+
+    def detect(self, value: bytes) -> bool: ...
+    def split(self, value: bytes) -> list[bytes]: ...
+    def read(self, record: bytes) -> Call: ...
+
+
+FORMATS: dict[str, Format] = {"cutover": cutover, "litellm": litellm}  # tried in this order
+
+
+def read_message(value: bytes | None, name: str = "") -> list[Call | Rejected]:
+    """Every record of a message as a call or a rejection, in order; never raises, never empty.
+
+    `name` is the format if the sender named it (header `cutover-format`), else "" to recognise it.
+    """
+    if not value or not value.strip():
+        return [Rejected("empty", "the message has no content", value or b"")]
+    if name and name not in FORMATS:
+        known = ", ".join(FORMATS)
+        return [Rejected("unknown_format", f"format {name!r} is not one of {known}", value)]
+    format = FORMATS[name] if name else recognise(value)
+    if format is None:
+        return [_unrecognised(value)]
+    try:
+        records = format.split(value)
+    except msgspec.MsgspecError as error:
+        return [Rejected("not_json", str(error), value)]
+    return [_read(format, record) for record in records]
+
+
+def recognise(value: bytes) -> Format | None:
+    """The first format that takes these bytes for its own."""
+    return next((format for format in FORMATS.values() if format.detect(value)), None)
+
+
+def _read(format: Format, record: bytes) -> Call | Rejected:
+    try:
+        return format.read(record)
+    except msgspec.ValidationError as error:
+        return Rejected("malformed_record", str(error), record)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return Rejected("not_json", str(error), record)
+
+
+def _unrecognised(value: bytes) -> Rejected:
+    try:
+        msgspec.json.decode(value)
+    except (msgspec.DecodeError, RecursionError) as error:
+        return Rejected("not_json", str(error), value)
+    known = ", ".join(FORMATS)
+    return Rejected("unknown_format", f"JSON, but of none of the known formats ({known})", value)

@@ -1,0 +1,244 @@
+"""LiteLLM proxy: StandardLoggingPayload, as an array, as NDJSON, or one object a message.
+
+Knows tokens, times, status, both sides' text (unless redacted). Does not know: HTTP status of a
+success, the provider's own finish word and ids on most routes (the answer is rewritten into
+OpenAI's shape, so protocol findings would be LiteLLM's, not the provider's, and are left out).
+A cost of 0 with tokens is "not in LiteLLM's price map", so unknown.
+"""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from pipeline.calls import Call, Exchange, Protocol, Usage, VendorError
+from pipeline.protocols import read_parsed
+
+_PROTOCOLS = {
+    "anthropic_messages": Protocol.ANTHROPIC_MESSAGES,
+    "responses": Protocol.OPENAI_RESPONSES,
+    "aresponses": Protocol.OPENAI_RESPONSES,
+}
+_CLIENT_GONE = "499"
+_AUTOMATIC_TAG = "User-Agent:"
+
+
+class Payload(msgspec.Struct):
+    """The fields read; every one may be missing or null, between 1.74 and 1.106 many come and go."""
+
+    id: str | None = None
+    litellm_call_id: str | None = None
+    trace_id: str | None = None
+    session_id: str | None = None
+    call_type: str | None = None
+    stream: bool | None = None
+    status: str | None = None
+    status_fields: dict[str, Any] | None = None
+    custom_llm_provider: str | None = None
+    startTime: float | str | None = None
+    endTime: float | str | None = None
+    completionStartTime: float | str | None = None
+    model: str | None = None
+    model_group: str | None = None
+    api_base: str | None = None
+    prompt_tokens: float | None = None
+    completion_tokens: float | None = None
+    response_cost: float | None = None
+    cache_hit: bool | str | None = None
+    request_tags: list[str] | None = None
+    messages: Any = None
+    response: Any = None
+    model_parameters: dict[str, Any] | None = None
+    hidden_params: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = None
+    error_str: str | None = None
+    error_information: dict[str, Any] | None = None
+
+
+_decoder = msgspec.json.Decoder(Payload)
+_raw_array = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def detect(value: bytes) -> bool:
+    """True if the head names fields that only LiteLLM's payload has together."""
+    return b'"call_type"' in value and b'"startTime"' in value
+
+
+def split(value: bytes) -> list[bytes]:
+    """The records of one message: the elements of an array, or one a line. Raises DecodeError."""
+    if value.lstrip()[:1] == b"[":
+        return [bytes(item) for item in _raw_array.decode(value)]
+    return [line for line in value.split(b"\n") if line.strip()]
+
+
+def read(record: bytes) -> Call:
+    """The call of one payload. Raises msgspec.DecodeError or ValidationError, which name the field."""
+    p = _decoder.decode(record)
+    error = p.error_information or {}
+    code = _text(error.get("error_code"))
+    started = _ms(p.startTime)
+    request_id = p.litellm_call_id or (p.id or "").split("_cache_hit")[0]
+    if not request_id:
+        raise msgspec.ValidationError("neither `litellm_call_id` nor `id` is there")
+    retries = _hidden(p, "additional_headers").get("x-litellm-attempted-retries")
+    return Call(
+        # Attempts of one call share its id; the start and the outcome tell them apart.
+        call_id=f"{request_id}/{started}/{p.status}",
+        source="litellm",
+        request_id=request_id,
+        attempt=retries + 1 if isinstance(retries, int) and 0 <= retries < 100 else 1,
+        conversation_id=p.session_id or p.trace_id or "",
+        app=_metadata(p, "user_api_key_alias"),
+        team=_metadata(p, "user_api_key_team_alias") or _metadata(p, "user_api_key_team_id"),
+        tags=_tags(p),
+        provider=p.custom_llm_provider or "",
+        host=urlsplit(p.api_base or _text(_params(p).get("api_base"))).hostname or "",
+        path=urlsplit(p.api_base or _text(_params(p).get("api_base"))).path,
+        protocol=_PROTOCOLS.get(p.call_type or "", Protocol.OPENAI_CHAT),
+        started_at=started,
+        first_token_at=_first_token(p),
+        ended_at=_ms(p.endTime),
+        http_status=_status(p, code),
+        cancelled=code == _CLIENT_GONE,
+        gateway_cache_hit=p.cache_hit is True,
+        gateway_cost_usd=_cost(p),
+        exchange=_exchange(p, error, code),
+    )
+
+
+def _exchange(p: Payload, error: dict[str, Any], code: str) -> Exchange:
+    response = p.response if isinstance(p.response, dict) and p.response else None
+    responses_api = response is not None and response.get("object") == "response"
+    shape = Protocol.OPENAI_RESPONSES if responses_api else Protocol.OPENAI_CHAT
+    asked = {**(p.model_parameters or {}), "model": p.model_group or p.model or ""}
+    asked["input" if responses_api else "messages"] = p.messages
+    exchange = read_parsed(shape, asked, response)
+    failed = p.status == "failure" and code != _CLIENT_GONE
+    return msgspec.structs.replace(
+        exchange,
+        response_model=p.model or "",
+        stream=p.stream
+        if p.stream is not None
+        else _flag((p.model_parameters or {}).get("stream")),
+        usage=_usage(p),
+        error=_vendor_error(p, error, code) if failed else exchange.error,
+        findings=(),
+    )
+
+
+def _vendor_error(p: Payload, error: dict[str, Any], code: str) -> VendorError:
+    return VendorError(
+        code=_normalised(error) or code,
+        type=_text(error.get("error_class")),
+        message=_text(error.get("error_message")) or p.error_str or "",
+    )
+
+
+def _normalised(error: dict[str, Any]) -> str:
+    """1.106 names the cause itself, e.g. "503_PROVIDER_OVERLOADED" where error_code says only 500."""
+    return "overloaded_error" if "OVERLOADED" in _text(error.get("normalized_error")) else ""
+
+
+def _usage(p: Payload) -> Usage | None:
+    """Totals with the cache inside, as from 1.81 on; older ones leave cache writes out of the total."""
+    if not p.prompt_tokens and not p.completion_tokens:
+        return None
+    given = _dict((p.metadata or {}).get("usage_object"))
+    details = _dict(given.get("prompt_tokens_details"))
+    read = _count(details.get("cached_tokens")) or _count(given.get("cache_read_input_tokens"))
+    written = (
+        _count(details.get("cache_write_tokens"))
+        or _count(details.get("cache_creation_tokens"))
+        or _count(given.get("cache_creation_input_tokens"))
+    )
+    total = _count(p.prompt_tokens)
+    if total is not None and written and _leaves_writes_out(p):
+        total += written
+    reasoning = _dict(given.get("completion_tokens_details")).get("reasoning_tokens")
+    return Usage(
+        input_tokens=total,
+        cache_read_input_tokens=read,
+        cache_write_5m_input_tokens=written,
+        output_tokens=_count(p.completion_tokens),
+        reasoning_output_tokens=_count(reasoning),
+    )
+
+
+def _leaves_writes_out(p: Payload) -> bool:
+    """1.74 (it had no status_fields yet) counts cache writes beside prompt_tokens on this route."""
+    return p.status_fields is None and p.call_type == "anthropic_messages"
+
+
+def _cost(p: Payload) -> Decimal | None:
+    """What LiteLLM thinks it cost, in USD; 0 means "not in my price map" unless its cache answered."""
+    if p.response_cost is None or (p.response_cost == 0 and p.cache_hit is not True):
+        return None
+    return round(Decimal(repr(p.response_cost)), 12)
+
+
+def _status(p: Payload, code: str) -> int | None:
+    if p.status == "success":
+        return 200
+    return int(code) if code.isdecimal() and 400 <= int(code) < 600 else None
+
+
+def _first_token(p: Payload) -> int | None:
+    """Only streams have one; the older messages route sets it to the end, which tells nothing."""
+    first, end = _ms(p.completionStartTime), _ms(p.endTime)
+    return first if p.stream and first != end else None
+
+
+def _tags(p: Payload) -> dict[str, str]:
+    """`key:value` tags as pairs, plain ones as {tag: "true"}; LiteLLM's own are left out."""
+    pairs = (
+        tag.partition(":") for tag in p.request_tags or [] if not tag.startswith(_AUTOMATIC_TAG)
+    )
+    tags = {key: value.strip() or "true" for key, _, value in pairs}
+    labels = _dict((p.metadata or {}).get("spend_logs_metadata"))
+    return tags | {key: value for key, value in labels.items() if isinstance(value, str)}
+
+
+def _ms(value: float | str | None) -> int | None:
+    """Unix seconds, or "YYYY-MM-DD HH:MM:SS.ffffff" in UTC as older sinks write it."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, float):
+        return round(value * 1000)
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise msgspec.ValidationError(f"not a time: {value!r}") from None
+    return round(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() * 1000)
+
+
+def _metadata(p: Payload, key: str) -> str:
+    return _text((p.metadata or {}).get(key))
+
+
+def _params(p: Payload) -> dict[str, Any]:
+    return p.hidden_params or {}
+
+
+def _hidden(p: Payload, key: str) -> dict[str, Any]:
+    return _dict(_params(p).get(key))
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str:
+    return str(value) if isinstance(value, str | int) else ""
+
+
+def _flag(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _count(value: Any) -> int | None:
+    """A token count that can be true: a whole number that is not negative and fits 64 bits."""
+    if isinstance(value, int | float) and 0 <= value < 2**63:  # NaN is not
+        return int(value)
+    return None

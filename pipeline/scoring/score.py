@@ -1,0 +1,161 @@
+"""From a message's bytes to scored calls. Read this first.
+
+    bytes ──formats──▶ Call ──┬─ who:     catalog.resolve, plan.workload_of, plan.arm_of
+                              ├─ failed?  failures.classify
+                              ├─ cost     cost.price_call
+                              └─ good?    quality.check_call
+                                    └──▶ ScoredCall, one row
+
+Pure: the same bytes, received at the same time, under the same rules give the same rows.
+"""
+
+import msgspec
+
+from pipeline.calls import Arm, Call, Rejected, ScoredCall
+from pipeline.catalog import Catalog
+from pipeline.formats import read_message
+from pipeline.scoring.cost import price_call
+from pipeline.scoring.failures import classify
+from pipeline.scoring.quality import Checks, check_call, quality
+from pipeline.scoring.redact import redact, redact_bytes
+from pipeline.verdicts.plan import Plan
+
+OLDEST_BELIEVED = 1_577_836_800_000  # 2020-01-01: no gateway wrote LLM calls before
+CLOCK_SLACK_MS = 10 * 60 * 1000  # a record may be this far ahead of Kafka's clock
+LONGEST_BELIEVED_MS = 24 * 60 * 60 * 1000
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """Everything a score depends on besides the call."""
+
+    catalog: Catalog
+    checks: Checks
+    plan: Plan | None = None
+
+
+def score_message(
+    value: bytes | None, received_at: int, rules: Rules, format: str = ""
+) -> list[ScoredCall | Rejected]:
+    """Every record of a message, scored or rejected, in order; never raises on any bytes.
+
+    `received_at` is Kafka's time of the message in UTC ms: it replaces a start nobody can believe.
+    Keys in rejected bytes are blanked out.
+    """
+    return [
+        msgspec.structs.replace(record, value=redact_bytes(record.value))
+        if isinstance(record, Rejected)
+        else score_call(record, received_at, rules)
+        for record in read_message(value, format)
+    ]
+
+
+def score_call(call: Call, received_at: int, rules: Rules) -> ScoredCall:
+    """One call with its failure, cost and quality."""
+    exchange, catalog = call.exchange, rules.catalog
+    who = catalog.resolve(call.provider, call.host, call.path, exchange.request_model)
+    provider = who.provider_id or call.provider
+    named = exchange.response_model or exchange.request_model
+    model = catalog.model(provider, named) or catalog.model(provider, exchange.request_model)
+    workload, arm = _place(call, provider, rules.plan)
+    started_at, doubts = believed_start(call.started_at, received_at)
+    duration_ms = _span(started_at, call.ended_at)
+    failure = classify(catalog, call, provider)
+    cost = price_call(
+        catalog,
+        provider=provider,
+        region=who.region,
+        plan=who.plan,
+        model=model.id if model else named,
+        usage=exchange.usage,
+        at_ms=started_at,
+    )
+    finish = catalog.finish_class(provider, exchange.finish_reason) or ""
+    checks = check_call(rules.checks, call, failure, finish)
+    usage = exchange.usage
+    return ScoredCall(
+        call_id=call.call_id,
+        request_id=call.request_id,
+        attempt=call.attempt,
+        final=call.final,
+        source=call.source,
+        conversation_id=call.conversation_id,
+        workload=workload,
+        app=call.app,
+        team=call.team,
+        tags=call.tags,
+        arm=arm,
+        stage=call.stage,
+        share=call.share,
+        shadow_of=call.shadow_of,
+        provider=provider,
+        host=call.host,
+        protocol=call.protocol or "",
+        request_model=exchange.request_model,
+        response_model=exchange.response_model,
+        model=model.id if model else named,
+        started_at=started_at,
+        time_to_first_token_ms=_span(started_at, call.first_token_at),
+        duration_ms=duration_ms,
+        stream=exchange.stream,
+        http_status=call.http_status,
+        finish_reason=exchange.finish_reason,
+        failure=failure.failure if failure else "",
+        failure_code=failure.code if failure else "",
+        failure_message=failure.message if failure else "",
+        fault=failure.fault if failure else "",
+        input_tokens=usage.input_tokens if usage else None,
+        cache_read_input_tokens=usage.cache_read_input_tokens if usage else None,
+        cache_write_5m_input_tokens=usage.cache_write_5m_input_tokens if usage else None,
+        cache_write_1h_input_tokens=usage.cache_write_1h_input_tokens if usage else None,
+        output_tokens=usage.output_tokens if usage else None,
+        reasoning_output_tokens=usage.reasoning_output_tokens if usage else None,
+        usage_estimated=usage.estimated if usage else False,
+        cost=cost.amount,
+        currency=cost.currency,
+        price_id=cost.price_id,
+        cost_estimated=cost.estimated,
+        cost_unknown=cost.unknown,
+        gateway_cost_usd=call.gateway_cost_usd,
+        quality=quality(rules.checks, checks),
+        checks={name: check.value for name, check in checks.items()},
+        evidence={name: redact(check.evidence) for name, check in checks.items() if check.evidence},
+        checks_version=rules.checks.version,
+        findings=exchange.findings,
+        doubts=(*call.doubts, *doubts, *_doubts(call, provider, duration_ms)),
+    )
+
+
+def believed_start(started_at: int | None, received_at: int) -> tuple[int, tuple[str, ...]]:
+    """The start to count a call under, and the doubt if it is not the one the record gives."""
+    if started_at is None:
+        return received_at, ("start_missing",)
+    if started_at < OLDEST_BELIEVED:
+        return received_at, ("start_too_old",)
+    if started_at > received_at + CLOCK_SLACK_MS:
+        return received_at, ("start_in_future",)
+    return started_at, ()
+
+
+def _place(call: Call, provider: str, plan: Plan | None) -> tuple[str, Arm]:
+    """The workload and the arm: what the record says, else what the plan makes of it."""
+    workload = plan.workload_of(call) if plan else call.workload
+    if call.arm is not Arm.NONE or plan is None:
+        return workload, call.arm
+    return workload, plan.arm_of(workload, provider)
+
+
+def _span(start: int, end: int | None) -> int | None:
+    """Milliseconds between two times; None where they cannot both be right."""
+    if end is None or not 0 <= end - start <= LONGEST_BELIEVED_MS:
+        return None
+    return end - start
+
+
+def _doubts(call: Call, provider: str, duration_ms: int | None) -> list[str]:
+    known = {
+        "model_missing": call.exchange.request_model or call.exchange.response_model,
+        "provider_missing": provider,
+        "end_not_believed": call.ended_at is None or duration_ms is not None,
+        "bad_token_count": "bad_token_count" not in call.exchange.findings,
+    }
+    return [doubt for doubt, fine in known.items() if not fine]
