@@ -1,0 +1,172 @@
+"""Messages of a Kafka partition in, stored batches out: scores, drops repeats, inserts, goes on after a crash.
+
+Knows neither Faust nor Kafka's client: `worker.py` hands messages in and acknowledges what is done.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from pipeline.calls import Rejected
+from pipeline.scoring.score import Rules, score_message
+from pipeline.store.connect import Client, StoreError
+from pipeline.store.insert import Batch, Scored, insert_batch, read_position
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+class Message(msgspec.Struct, frozen=True):
+    """A Kafka message: its offset, Kafka's time in UTC ms, its bytes, the format if the sender named it."""
+
+    offset: int
+    received_at: int
+    value: bytes | None
+    format: str = ""
+
+
+class AssignmentLostError(RuntimeError):
+    """Another worker has the partition now; nothing more may be inserted for it."""
+
+
+@dataclass
+class Partition:
+    """What must be known of a partition to go on with it."""
+
+    next_offset: int | None
+    unfinished_to: int | None
+    recent_ids: dict[str, None]  # in order of storing, oldest first
+
+
+@dataclass
+class Counts:
+    """What was done since the start."""
+
+    stored: int = 0
+    rejected: int = 0
+    duplicates: int = 0
+    batches: int = 0
+    store_errors: int = 0
+    insert_seconds: float = 0.0
+
+
+@dataclass
+class Intake:
+    """Stores the messages of any number of partitions, one call at a time."""
+
+    client: Client
+    cluster: str
+    worker: str
+    batch_calls: int
+    remembered_ids: int
+    counts: Counts = field(default_factory=Counts)
+    _partitions: dict[tuple[str, int], Partition] = field(default_factory=dict)
+
+    def forget(self) -> None:
+        """Drops what is known of all partitions; it is read from the store again when needed."""
+        self._partitions.clear()
+
+    def store(
+        self,
+        topic: str,
+        partition: int,
+        messages: Sequence[Message],
+        rules: Rules,
+        still_mine: Callable[[], bool],
+    ) -> tuple[int, list[Scored]]:
+        """Stores messages, given in order of offset, in one or more batches.
+
+        Returns the first offset that is not stored and the records that were rejected. Messages
+        below the ledger are skipped; a batch that a crash cut short is only repeated whole, so
+        that some messages may have to wait for more. Waits while the store is away. Raises
+        AssignmentLostError if `still_mine()` no longer holds.
+        """
+        state = self._state(topic, partition)
+        left = [m for m in messages if state.next_offset is None or m.offset >= state.next_offset]
+        rejected: list[Scored] = []
+        while left and not (state.unfinished_to and left[-1].offset < state.unfinished_to):
+            batch, fresh_ids = self._cut(topic, partition, left, state, rules)
+            self._insert(batch, still_mine)
+            self._advance(state, batch, fresh_ids)
+            rejected += [item for item in batch.records if isinstance(item.record, Rejected)]
+            left = [m for m in left if m.offset > batch.offset_to]
+        return state.next_offset or 0, rejected
+
+    def _state(self, topic: str, partition: int) -> Partition:
+        known = self._partitions.get((topic, partition))
+        if known is None:
+            read = read_position(self.client, self.cluster, topic, partition, self.remembered_ids)
+            ids = dict.fromkeys(read.recent_ids)
+            known = Partition(read.next_offset, read.unfinished_to, ids)
+            self._partitions[topic, partition] = known
+        return known
+
+    def _cut(
+        self, topic: str, partition: int, left: Sequence[Message], state: Partition, rules: Rules
+    ) -> tuple[Batch, dict[str, None]]:
+        """The next batch: up to where an unfinished one went, else up to the limit of calls."""
+        records: list[Scored] = []
+        fresh: dict[str, None] = {}
+        duplicates = 0
+        for message in left:
+            scored = score_message(message.value, message.received_at, rules, message.format)
+            for position, record in enumerate(scored):
+                if not isinstance(record, Rejected):
+                    if record.call_id in state.recent_ids or record.call_id in fresh:
+                        duplicates += 1
+                        continue
+                    fresh[record.call_id] = None
+                records.append(Scored(message.offset, position, message.received_at, record))
+            last = message.offset
+            full = len(records) >= self.batch_calls
+            if last == state.unfinished_to or (full and state.unfinished_to is None):
+                break
+        first = left[0]
+        batch = Batch(
+            cluster=self.cluster,
+            topic=topic,
+            partition=partition,
+            offset_from=first.offset,
+            offset_to=last,
+            received_at=first.received_at,
+            records=records,
+            duplicates=duplicates,
+        )
+        return batch, fresh
+
+    def _insert(self, batch: Batch, still_mine: Callable[[], bool]) -> None:
+        """Inserts until it is stored: always this very batch, since a failed try may have been stored."""
+        tries = 0
+        while True:
+            if not still_mine():
+                raise AssignmentLostError(f"{batch.topic}/{batch.partition}")
+            started = time.monotonic()
+            try:
+                insert_batch(self.client, batch, self.worker)
+            except (StoreError, OSError) as error:
+                self.counts.store_errors += 1
+                wait = RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)]
+                log.warning(
+                    "batch %s is not stored, next try in %s s: %s", batch.token, wait, error
+                )
+                time.sleep(wait)
+                tries += 1
+            else:
+                self.counts.insert_seconds += time.monotonic() - started
+                return
+
+    def _advance(self, state: Partition, batch: Batch, fresh: dict[str, None]) -> None:
+        state.next_offset = batch.offset_to + 1
+        state.unfinished_to = None
+        state.recent_ids.update(fresh)
+        for old in list(state.recent_ids)[: max(0, len(state.recent_ids) - self.remembered_ids)]:
+            del state.recent_ids[old]
+        rejected = sum(isinstance(item.record, Rejected) for item in batch.records)
+        self.counts.batches += 1
+        self.counts.rejected += rejected
+        self.counts.stored += len(batch.records) - rejected
+        self.counts.duplicates += batch.duplicates

@@ -1,0 +1,93 @@
+"""Settings: environment variables CUTOVER_*, each declared once with its default and its meaning.
+
+The README's table is made from this class.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+
+class SettingsError(ValueError):
+    """A variable is missing or malformed; the message names it and the mend."""
+
+
+def _setting(default: Any, doc: str, *, secret: bool = False) -> Any:
+    return field(default=default, repr=not secret, metadata={"doc": doc})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that differs from one installation to the next."""
+
+    data: Path = _setting(
+        Path(".cutover"), "folder for data, logs and spool of the one-machine service"
+    )
+    plan: Path = _setting(Path("plan.yml"), "the migration plan")
+    kafka: str = _setting("127.0.0.1:9092", "Kafka bootstrap servers")
+    partitions: int = _setting(4, "partitions of topics that are created")
+    replication: int = _setting(1, "replication factor of topics that are created")
+    calls_topic: str = _setting("llm.calls", "topic of call records")
+    rejected_topic: str = _setting("llm.calls.rejected", "topic of records that could not be used")
+    events_topic: str = _setting(
+        "rollout.events", "topic of events: stages, verdicts, producers' counts"
+    )
+    consumer_group: str = _setting("cutover-worker", "consumer group of the workers")
+    clickhouse_url: str = _setting("http://127.0.0.1:8123", "ClickHouse HTTP address")
+    clickhouse_user: str = _setting("default", "ClickHouse user")
+    clickhouse_password: str = _setting("", "ClickHouse password", secret=True)
+    clickhouse_database: str = _setting("cutover", "ClickHouse database")
+    host: str = _setting("127.0.0.1", "address the tap binds to; any but loopback needs tap tokens")
+    tap_port: int = _setting(8400, "port of the tap")
+    tap_tokens: str = _setting(
+        "", "comma-separated tokens callers must send as x-cutover-token", secret=True
+    )
+    worker_host: str = _setting("127.0.0.1", "address of the worker's /healthz and /metrics")
+    worker_port: int = _setting(8401, "port of the worker's /healthz and /metrics")
+    dashboard_port: int = _setting(8501, "port of the dashboard")
+    batch_calls: int = _setting(10_000, "calls the worker stores in one insert, at most")
+    batch_ms: int = _setting(
+        500, "how long the worker gathers calls before an insert, milliseconds"
+    )
+    recent_ids: int = _setting(200_000, "call ids remembered per partition to drop repeated ones")
+    report_currency: str = _setting("USD", "currency of sums on the pages: USD or CNY")
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Settings from the environment. Raises SettingsError naming the variable."""
+        given = {
+            f.name: _parse(variable(f.name), environ[variable(f.name)], type(f.default))
+            for f in fields(cls)
+            if variable(f.name) in environ
+        }
+        settings = cls(**given)
+        if settings.report_currency not in ("USD", "CNY"):
+            raise SettingsError("CUTOVER_REPORT_CURRENCY: USD or CNY")
+        return settings
+
+    def environ(self) -> dict[str, str]:
+        """These settings as environment variables, for a child process."""
+        return {variable(f.name): str(getattr(self, f.name)) for f in fields(self)}
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return f"CUTOVER_{name.upper()}"
+
+
+def _parse(name: str, text: str, kind: type) -> Any:
+    try:
+        return kind(text)
+    except ValueError:
+        raise SettingsError(f"{name}={text!r}: a {kind.__name__} is needed") from None
+
+
+def markdown_table() -> str:
+    """The settings as a Markdown table, for the README."""
+    lines = ["| variable | default | meaning |", "|---|---|---|"]
+    for f in fields(Settings):
+        default = f"`{f.default}`" if str(f.default) else "none"
+        lines.append(f"| `{variable(f.name)}` | {default} | {f.metadata['doc']} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,1 @@
+"""ClickHouse: connect, migrate, insert, ledger. The only place that imports clickhouse_connect."""

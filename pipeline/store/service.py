@@ -1,0 +1,51 @@
+"""The small tables around the calls: events, producers' counts, partitions' ends, plans."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.store.connect import Client
+
+
+def insert_events(client: Client, cluster: str, events: Sequence[Mapping[str, Any]]) -> None:
+    """Stores events as read from the events topic; producers' counts go to their own table."""
+    counts = [e for e in events if e["kind"] == "producer_counts"]
+    others = [e for e in events if e["kind"] != "producer_counts"]
+    if counts:
+        names = ["producer", "at", "produced", "sent", "waiting", "dropped"]
+        rows = [[cluster, *(e[n] for n in names)] for e in counts]
+        client.insert("producers", rows, column_names=["cluster", *names])
+    if others:
+        names = ["event_id", "at", "kind", "workload", "provider", "fields"]
+        client.insert("events", [_event_row(e) for e in others], column_names=names)
+
+
+def _event_row(event: Mapping[str, Any]) -> list[Any]:
+    own = {"event_id", "at", "kind", "workload", "provider"}
+    fields = {key: value for key, value in event.items() if key not in own}
+    return [
+        event["event_id"],
+        event["at"],
+        event["kind"],
+        event.get("workload", ""),
+        event.get("provider", ""),
+        json.dumps(fields, ensure_ascii=False),
+    ]
+
+
+def insert_partition_ends(
+    client: Client,
+    cluster: str,
+    ends: Mapping[tuple[str, int], tuple[int, int]],
+    observed_at: int,
+) -> None:
+    """Stores (topic, partition) → (first offset, end offset) as seen at that time, UTC ms."""
+    rows = [[cluster, t, p, first, end, observed_at] for (t, p), (first, end) in ends.items()]
+    names = ["cluster", "topic", "kafka_partition", "first_offset", "end_offset", "observed_at"]
+    if rows:
+        client.insert("partitions", rows, column_names=names)
+
+
+def insert_plan(client: Client, plan_hash: str, document: str) -> None:
+    """Records the plan in force, as a JSON document."""
+    client.insert("plans", [[plan_hash, document]], column_names=["plan_hash", "document"])

@@ -1,0 +1,114 @@
+"""Servers the tests share: the embedded ClickHouse endpoint and the embedded broker, once a session."""
+
+import asyncio
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from kafka_brokers import apache_broker, embedded_broker
+
+from pipeline.catalog import Catalog, load_catalog
+from pipeline.embedded.ports import free_port
+from pipeline.embedded.supervisor import http_ready
+from pipeline.kafka import ensure_topics
+from pipeline.rules import load_checks
+from pipeline.scoring.score import Rules
+from pipeline.settings import Settings
+from pipeline.store.connect import Client, connect
+from pipeline.store.migrate import migrate
+
+
+@contextmanager
+def process(*argv: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A child process that does not outlive the block."""
+    with subprocess.Popen([sys.executable, "-m", *argv]) as child:
+        try:
+            yield child
+        finally:
+            child.terminate()
+
+
+async def until(ready, child: subprocess.Popen[bytes]) -> None:
+    """Waits until a server answers; fails if it ends before."""
+    async with asyncio.timeout(60):
+        while not await ready():
+            assert child.poll() is None, "the server ended before it was ready"
+            await asyncio.sleep(0.05)
+
+
+@pytest.fixture(scope="session")
+def clickhouse_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of an embedded ClickHouse endpoint."""
+    port, data = free_port(18123), tmp_path_factory.mktemp("clickhouse")
+    with process("pipeline.embedded.clickhouse", "--port", str(port), "--data", str(data)) as child:
+        url = f"http://127.0.0.1:{port}"
+        asyncio.run(until(lambda: http_ready(f"{url}/ping"), child))
+        yield url
+
+
+@pytest.fixture(scope="session")
+def catalog() -> Catalog:
+    return load_catalog()
+
+
+@pytest.fixture(scope="session")
+def rules(catalog: Catalog) -> Rules:
+    """The facts as shipped, and no plan."""
+    return Rules(catalog=catalog, checks=load_checks())
+
+
+@pytest.fixture
+def store_settings(clickhouse_url: str, catalog: Catalog, tmp_path: Path) -> Settings:
+    """Settings with a migrated database of the test's own."""
+    settings = replace(
+        Settings(),
+        data=tmp_path,
+        plan=tmp_path / "plan.yml",
+        clickhouse_url=clickhouse_url,
+        clickhouse_database=f"test_{uuid.uuid4().hex[:12]}",
+    )
+    migrate(settings, catalog)
+    return settings
+
+
+@pytest.fixture
+def store(store_settings: Settings) -> Iterator[Client]:
+    """A client of the test's own database."""
+    with connect(store_settings) as client:
+        yield client
+        client.command(f"DROP DATABASE `{store_settings.clickhouse_database}`")
+
+
+@pytest.fixture(scope="session", params=["embedded", "apache"])
+def kafka(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """Bootstrap address of a broker; tests that use it run on the embedded one and on Apache Kafka."""
+    if request.param == "embedded":
+        with embedded_broker() as address:
+            yield address
+    else:
+        with apache_broker(tmp_path_factory.mktemp("kafka")) as address:
+            yield address
+
+
+@pytest.fixture
+def kafka_settings(store_settings: Settings, kafka: str) -> Settings:
+    """Settings with topics and a consumer group of the test's own."""
+    name = uuid.uuid4().hex[:8]
+    settings = replace(
+        store_settings,
+        kafka=kafka,
+        calls_topic=f"calls-{name}",
+        rejected_topic=f"rejected-{name}",
+        events_topic=f"events-{name}",
+        consumer_group=f"worker-{name}",
+        worker_port=free_port(18401),
+    )
+    asyncio.run(ensure_topics(settings))
+    return settings

@@ -1,0 +1,172 @@
+"""Messages of a partition become rows exactly once, whatever is repeated or breaks in between."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from records import anthropic_record, message
+
+from pipeline.formats.cutover import encode
+from pipeline.intake import AssignmentLostError, Intake, Message
+from pipeline.scoring.score import Rules
+from pipeline.store import insert
+from pipeline.store.connect import Client, StoreError
+
+TOPIC = "llm.calls"
+
+
+def always() -> bool:
+    return True
+
+
+def intake(store: Client, **changes: Any) -> Intake:
+    fields = {"batch_calls": 1000, "remembered_ids": 1000, "cluster": "c1", "worker": "w"}
+    return Intake(client=store, **{**fields, **changes})
+
+
+def take(worker: Intake, rules: Rules, *messages: Message) -> int:
+    return worker.store(TOPIC, 0, messages, rules, always)[0]
+
+
+def ids(store: Client) -> list[str]:
+    return [row[0] for row in store.query("SELECT call_id FROM calls ORDER BY call_id").result_rows]
+
+
+def ledger(store: Client) -> list[tuple[int, ...]]:
+    columns = "offset_from, offset_to, stored, rejected, duplicates"
+    return [tuple(r) for r in store.query(f"SELECT {columns} FROM ledger ORDER BY 1").result_rows]
+
+
+def minutes(store: Client) -> int:
+    return int(store.command("SELECT sum(calls) FROM calls_per_minute"))
+
+
+def test_every_record_of_every_message_is_one_row_and_the_ledger_says_so(store, rules):
+    assert take(intake(store), rules, message(0, "a", "b"), message(1, "c")) == 2
+    assert ids(store) == ["a", "b", "c"]
+    assert ledger(store) == [(0, 1, 3, 0, 0)]
+    assert minutes(store) == 3
+
+
+def test_messages_below_the_ledger_are_skipped_by_a_worker_that_starts_anew(store, rules):
+    take(intake(store), rules, message(0, "a"), message(1, "b"))
+    again = [message(0, "a"), message(1, "b"), message(2, "c")]
+    assert take(intake(store), rules, *again) == 3
+    assert ids(store) == ["a", "b", "c"]
+    assert ledger(store) == [(0, 1, 2, 0, 0), (2, 2, 1, 0, 0)]
+
+
+def test_a_call_that_comes_again_counts_once_also_after_a_restart(store, rules):
+    take(intake(store), rules, message(0, "a", "a"), message(1, "a"))
+    take(intake(store), rules, message(2, "a", "b"))
+    assert ids(store) == ["a", "b"]
+    assert ledger(store) == [(0, 1, 1, 0, 2), (2, 2, 1, 0, 1)]
+
+
+def test_only_the_last_ids_are_remembered(store, rules):
+    worker = intake(store, remembered_ids=2)
+    take(worker, rules, message(0, "a", "b", "c"))
+    take(worker, rules, message(1, "c", "a"))
+    assert ids(store) == ["a", "a", "b", "c"]
+
+
+def test_a_batch_ends_at_the_message_that_reaches_the_limit_of_calls(store, rules):
+    worker = intake(store, batch_calls=2)
+    take(worker, rules, message(0, "a"), message(1, "b", "c"), message(2, "d"))
+    assert ledger(store) == [(0, 1, 3, 0, 0), (2, 2, 1, 0, 0)]
+
+
+def test_what_cannot_be_used_is_kept_with_its_reason_and_the_rest_goes_on(store, rules):
+    key = b"sk-ant-api03-" + b"x" * 40
+    take(
+        intake(store), rules, message(0, b"garbage " + key), message(1, "a", b'{"cutover":1,"call')
+    )
+    rows = store.query("SELECT kafka_offset, position, reason, value FROM rejected ORDER BY 1")
+    assert [row[:3] for row in rows.result_rows] == [(0, 0, "not_json"), (1, 1, "not_json")]
+    assert all("sk-ant" not in row[3] for row in rows.result_rows)
+    assert ledger(store) == [(0, 1, 1, 2, 0)]
+
+
+class BreaksAt:
+    """A client that fails when a table is written, before or after the rows got there."""
+
+    def __init__(self, client: Client, table: str, *, after: bool) -> None:
+        self.client, self.table, self.after = client, table, after
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.client, name)
+
+    def insert(self, table: str, *arguments: Any, **named: Any) -> None:
+        if table == self.table and not self.after:
+            raise StoreError("broken on purpose")
+        self.client.insert(table, *arguments, **named)
+        if table == self.table:
+            raise StoreError("broken on purpose")
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("table", ["rejected", "calls", "ledger"])
+def test_a_worker_that_dies_in_the_middle_of_a_batch_is_continued_exactly(
+    store, rules, table: str, after: bool, monkeypatch
+):
+    messages = [message(0, "a", b"garbage"), message(1, "b"), message(2, "a", "c")]
+
+    def die(*_: Any) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr("pipeline.intake.time.sleep", die)
+    dying = intake(BreaksAt(store, table, after=after))  # type: ignore[arg-type]
+    with pytest.raises(SystemExit):
+        take(dying, rules, *messages)
+    more: Sequence[Message] = [*messages, message(3, "d", "b")]
+    assert take(intake(store), rules, *more) == 4
+    assert ids(store) == ["a", "b", "c", "d"]
+    assert store.command("SELECT count() FROM rejected") == 1
+    assert minutes(store) == 4
+    assert [sum(column) for column in list(zip(*ledger(store), strict=True))[2:]] == [4, 1, 2]
+
+
+def test_a_batch_cut_short_waits_until_all_its_messages_are_there_again(store, rules):
+    messages = [message(0, "a"), message(1, "b")]
+    without_ledger = BreaksAt(store, "ledger", after=False)
+    with pytest.raises(StoreError):
+        insert.insert_batch(without_ledger, _batch(store, rules, messages), "w")  # type: ignore[arg-type]
+    worker = intake(store)
+    assert take(worker, rules, messages[0]) == 0
+    assert take(worker, rules, *messages) == 2
+    assert ids(store) == ["a", "b"]
+    assert ledger(store) == [(0, 1, 2, 0, 0)]
+
+
+def _batch(store: Client, rules: Rules, messages: Sequence[Message]) -> insert.Batch:
+    worker = intake(store)
+    return worker._cut(TOPIC, 0, messages, worker._state(TOPIC, 0), rules)[0]
+
+
+def test_nothing_is_inserted_for_a_partition_that_went_to_another_worker(store, rules):
+    with pytest.raises(AssignmentLostError):
+        intake(store).store(TOPIC, 0, [message(0, "a")], rules, lambda: False)
+    assert ids(store) == []
+
+
+def test_a_broker_that_was_wiped_starts_a_ledger_of_its_own(store, rules):
+    take(intake(store), rules, message(0, "a"))
+    take(intake(store, cluster="c2"), rules, message(0, "b"))
+    assert ids(store) == ["a", "b"]
+    assert ledger(store) == [(0, 0, 1, 0, 0), (0, 0, 1, 0, 0)]
+
+
+def test_reading_the_topic_again_into_an_empty_store_gives_the_same_rows(
+    store, rules, store_settings
+):
+    messages = [message(0, "a", "b"), message(1, encode(anthropic_record("c", provider="zhipu")))]
+    columns = "* EXCEPT (inserted_at, cluster, batch_to)"
+    take(intake(store), rules, *messages)
+    take(intake(store, cluster="c2", batch_calls=1), rules, *messages)
+    first, second = (
+        store.query(
+            f"SELECT {columns} FROM calls WHERE cluster = '{c}' ORDER BY call_id"
+        ).result_rows
+        for c in ("c1", "c2")
+    )
+    assert first == second
