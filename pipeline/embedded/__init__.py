@@ -1,0 +1,1 @@
+"""Kafka-compatible broker and ClickHouse engine for one machine, without Docker."""
