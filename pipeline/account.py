@@ -1,0 +1,64 @@
+"""The account of a running service: produced = stored + rejected + duplicates + in flight.
+
+Each term is counted by itself: produced by the producers, the next three in the store, in flight by
+asking the producers what waits and by reading what Kafka holds beyond the ledger.
+"""
+
+import msgspec
+
+from pipeline.kafka import calls_beyond, end_offsets
+from pipeline.settings import Settings
+from pipeline.store.connect import Client
+
+
+class Account(msgspec.Struct, frozen=True):
+    """Numbers of calls."""
+
+    produced: int
+    stored: int
+    rejected: int
+    duplicates: int
+    in_flight: int
+
+    @property
+    def balanced(self) -> bool:
+        return self.produced == self.stored + self.rejected + self.duplicates + self.in_flight
+
+
+async def take_account(
+    settings: Settings, client: Client, cluster: str, produced: int, waiting: int
+) -> Account:
+    """The account of one Kafka cluster, given what its producers made and what they still hold."""
+    here = {"cluster": cluster, "topic": settings.calls_topic}
+    ((stored,),) = client.query(_STORED, parameters=here).result_rows
+    ((rejected,),) = client.query(_REJECTED, parameters=here).result_rows
+    ((duplicates,),) = client.query(_DUPLICATES, parameters=here).result_rows
+    beyond = await calls_beyond(settings, next_offsets(settings, client, cluster))
+    return Account(
+        produced=produced,
+        stored=stored,
+        rejected=rejected,
+        duplicates=duplicates,
+        in_flight=waiting + beyond,
+    )
+
+
+async def messages_behind(settings: Settings, client: Client, cluster: str) -> int:
+    """How many messages of the calls topic the ledger does not cover yet."""
+    covered = next_offsets(settings, client, cluster)
+    ends = await end_offsets(settings)
+    return sum(max(0, end - covered.get(partition, 0)) for partition, end in ends.items())
+
+
+def next_offsets(settings: Settings, client: Client, cluster: str) -> dict[int, int]:
+    """Partition → the first offset the ledger does not cover."""
+    here = {"cluster": cluster, "topic": settings.calls_topic}
+    return {row[0]: row[1] for row in client.query(_NEXT_OFFSETS, parameters=here).result_rows}
+
+
+_HERE = "cluster = {cluster:String} AND topic = {topic:String}"
+_NEXT_OFFSETS = f"""
+    SELECT kafka_partition, max(offset_to) + 1 FROM ledger WHERE {_HERE} GROUP BY kafka_partition"""
+_STORED = f"SELECT count() FROM calls WHERE {_HERE}"
+_REJECTED = f"SELECT count() FROM rejected WHERE {_HERE}"
+_DUPLICATES = f"SELECT sum(duplicates) FROM ledger WHERE {_HERE}"

@@ -1,0 +1,71 @@
+"""`cutover check`: what is wrong with the facts, the plan, Kafka and ClickHouse, each with its mend."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+
+from pipeline.catalog import load_catalog
+from pipeline.kafka import KafkaError, cluster_id, missing_topics
+from pipeline.plan_file import load_plan
+from pipeline.settings import Settings
+from pipeline.store.connect import StoreError, connect
+from pipeline.store.migrate import pending
+from pipeline.verdicts.plan import PlanError
+from pipeline.yamlfile import BadFile
+
+GOOD, BAD = "✓", "✗"
+
+
+async def findings(settings: Settings) -> list[str]:
+    """One line for each thing looked at; a line that starts with ✗ says what to mend."""
+    return [
+        *_facts(),
+        *_plan(settings),
+        await _kafka(settings),
+        await asyncio.to_thread(_clickhouse, settings),
+    ]
+
+
+def _facts() -> Iterator[str]:
+    try:
+        yield f"{GOOD} facts: {len(load_catalog().providers)} providers"
+    except BadFile as error:
+        yield f"{BAD} facts: {error}"
+
+
+def _plan(settings: Settings) -> Iterator[str]:
+    if not settings.plan.exists():
+        yield f"{BAD} plan: there is no {settings.plan}; `cutover up` writes one to start from"
+        return
+    try:
+        plan = load_plan(settings.plan)
+    except (BadFile, PlanError) as error:
+        yield f"{BAD} plan: {error}"
+        return
+    yield f"{GOOD} plan: {plan.migration}, {len(plan.workloads)} workloads"
+    for name, endpoint in plan.endpoints.items():
+        if endpoint.key_env and not os.environ.get(endpoint.key_env):
+            yield f"{BAD} plan: endpoint {name}: put its API key into the variable {endpoint.key_env}"
+
+
+async def _kafka(settings: Settings) -> str:
+    try:
+        cluster, missing = await cluster_id(settings), await missing_topics(settings)
+    except (KafkaError, OSError) as error:
+        return f"{BAD} Kafka at {settings.kafka}: {error}; start it or set CUTOVER_KAFKA"
+    if missing:
+        return f"{BAD} Kafka: no topics {', '.join(sorted(missing))}; run `cutover migrate`"
+    return f"{GOOD} Kafka: cluster {cluster}"
+
+
+def _clickhouse(settings: Settings) -> str:
+    try:
+        with connect(settings) as client:
+            waiting = pending(client)
+            version = client.server_version
+    except (StoreError, OSError) as error:
+        first_line = str(error).splitlines()[0]
+        return f"{BAD} ClickHouse at {settings.clickhouse_url}: {first_line}"
+    if waiting:
+        return f"{BAD} ClickHouse: {len(waiting)} migrations are missing; run `cutover migrate`"
+    return f"{GOOD} ClickHouse: {version}, database {settings.clickhouse_database}"

@@ -1,0 +1,85 @@
+"""Log files: scored without any server, or sent through Kafka like live records."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pipeline.calls import Rejected
+from pipeline.formats import FORMATS, read_message, recognise
+from pipeline.kafka import CallProducer
+from pipeline.plan_file import load_plan
+from pipeline.rules import RulesFile
+from pipeline.scoring.score import score_message
+from pipeline.settings import Settings
+
+_encoder = msgspec.json.Encoder(decimal_format="string")
+
+
+def score_file(file: Path, format: str, plan: Path | None) -> Iterator[bytes]:
+    """One JSON object for each record of a file: the scored call, or `{"rejected": reason, …}`.
+
+    Records without a believable start count from the file's own time. Raises BadFile or
+    PlanError for a bad plan.
+    """
+    rules = msgspec.structs.replace(
+        RulesFile(Path()).current(), plan=load_plan(plan) if plan else None
+    )
+    received_at = file.stat().st_mtime_ns // 1_000_000
+    for value in messages(file):
+        for record in score_message(value, received_at, rules, format):
+            yield _encoder.encode(_printed(record))
+
+
+def messages(file: Path) -> Iterator[bytes]:
+    """The messages a file would have been on Kafka: the file itself if it is one JSON value, else its lines."""
+    value = file.read_bytes()
+    if _one_value(value):
+        yield msgspec.json.encode(msgspec.json.decode(value))
+    else:
+        yield from (line for line in value.split(b"\n") if line.strip())
+
+
+async def replay_files(settings: Settings, files: Sequence[Path]) -> int:
+    """Sends every record of the files to the calls topic; returns how many. Raises KafkaError."""
+    producer = CallProducer(settings, "replay")
+    await producer.start()
+    try:
+        for file in files:
+            for value in messages(file):
+                _put(producer, value)
+                if producer.waiting > 1000:
+                    await producer.flush()
+    finally:
+        await producer.stop()
+    return producer.sent
+
+
+def _put(producer: CallProducer, value: bytes) -> None:
+    """Sends one record a line, so that what cannot be read is rejected alone, by the worker."""
+    format = recognise(value)
+    name = next((name for name, known in FORMATS.items() if known is format), "")
+    records = format.split(value) if format else [value]
+    for record in records:
+        call = read_message(record, name)[0]
+        key = "" if isinstance(call, Rejected) else call.conversation_id or call.call_id
+        producer.put_line(record, key, name)
+
+
+def _one_value(value: bytes) -> bool:
+    try:
+        msgspec.json.decode(value)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
+
+
+def _printed(record: Any) -> dict[str, Any]:
+    if isinstance(record, Rejected):
+        return {
+            "rejected": record.reason,
+            "detail": record.detail,
+            "value": record.value.decode("utf-8", "replace"),
+        }
+    return msgspec.structs.asdict(record)

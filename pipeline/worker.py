@@ -1,0 +1,231 @@
+"""The Faust worker: topics, streams and timers wired to the intake. The only place that imports faust.
+
+Raw bytes are read and decoded by us (a typed topic drops what it cannot decode), without Faust's
+own acknowledgement (`noack_take`): a message is acknowledged after the ledger has it. No tables
+are kept: ClickHouse is the truth. One stream loop per worker; scale by partitions and workers.
+"""
+
+import asyncio
+import json
+import logging
+import socket
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterable, Sequence
+from typing import Any
+
+import faust
+from faust.types import TP, EventT
+from prometheus_client import generate_latest
+from prometheus_client.core import CollectorRegistry, CounterMetricFamily, GaugeMetricFamily
+
+from pipeline.calls import Rejected
+from pipeline.intake import AssignmentLostError, Intake, Message
+from pipeline.kafka import FORMAT_HEADER, LARGEST_MESSAGE
+from pipeline.rules import RulesFile
+from pipeline.settings import Settings
+from pipeline.store import service
+from pipeline.store.connect import StoreError, connect
+from pipeline.store.insert import Scored
+
+log = logging.getLogger(__name__)
+
+MESSAGES_AT_ONCE = 500
+PROBE_SECONDS = 2.0
+
+
+def create_app(settings: Settings, cluster: str) -> faust.App:
+    """The Faust application. The store must be migrated and the topics must exist."""
+    app = faust.App(
+        settings.consumer_group,
+        broker=[f"kafka://{address}" for address in settings.kafka.split(",")],
+        datadir=str(settings.data / "faust"),
+        web_bind=settings.worker_host,
+        web_port=settings.worker_port,
+        web_host=settings.worker_host,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=LARGEST_MESSAGE,
+        producer_max_request_size=LARGEST_MESSAGE,
+        broker_commit_interval=1.0,
+        broker_session_timeout=6.0,
+        broker_heartbeat_interval=2.0,
+        broker_rebalance_timeout=10.0,
+        stream_buffer_maxsize=MESSAGES_AT_ONCE,
+        stream_recovery_delay=0.0,
+        stream_wait_empty=False,
+        worker_redirect_stdouts=False,
+    )
+    worker = _Worker(app, settings, cluster)
+    worker.wire()
+    return app
+
+
+def run(settings: Settings, cluster: str) -> None:
+    """Runs a worker until SIGTERM or SIGINT; ends the process."""
+    app = create_app(settings, cluster)
+    faust.Worker(app, loglevel="INFO", redirect_stdouts=False).execute_from_commandline()
+
+
+class _Worker:
+    """One worker's state: the intake, the rules, and events read but not yet acknowledged."""
+
+    def __init__(self, app: faust.App, settings: Settings, cluster: str) -> None:
+        self.app = app
+        self.settings = settings
+        self.rules = RulesFile(settings.plan)
+        self.client = connect(settings)
+        self.intake = Intake(
+            client=self.client,
+            cluster=cluster,
+            worker=f"{socket.gethostname()}:{settings.worker_port}",
+            batch_calls=settings.batch_calls,
+            remembered_ids=settings.recent_ids,
+        )
+        self.unacknowledged: dict[TP, list[EventT[bytes]]] = defaultdict(list)
+        self.ends: dict[TP, tuple[int, int]] = {}
+
+    def wire(self) -> None:
+        raw = {"key_serializer": "raw", "value_serializer": "raw", "allow_empty": True}
+        calls = self.app.topic(self.settings.calls_topic, **raw)
+        events = self.app.topic(self.settings.events_topic, **raw)
+        self.rejected = self.app.topic(self.settings.rejected_topic, **raw)
+        self.app.agent(calls, name="store_calls")(self.store_calls)
+        self.app.agent(events, name="store_events")(self.store_events)
+        self.app.timer(PROBE_SECONDS)(self.probe)
+        self.app.on_partitions_assigned.connect(self.on_assigned)
+
+        @self.app.page("/healthz")  # type: ignore[untyped-decorator]
+        async def healthz(web: Any, request: Any) -> Any:
+            return web.json(self.health())
+
+        @self.app.page("/metrics")  # type: ignore[untyped-decorator]
+        async def metrics(web: Any, request: Any) -> Any:
+            registry = CollectorRegistry()
+            registry.register(self)
+            return web.bytes(generate_latest(registry), content_type="text/plain")
+
+    async def on_assigned(self, app: faust.App, assigned: set[TP], **_: Any) -> None:
+        """Who owns what has changed: what is known of the partitions may be old."""
+        self.intake.forget()
+        self.unacknowledged.clear()
+
+    async def store_calls(self, stream: AsyncIterable[bytes]) -> None:
+        seconds = self.settings.batch_ms / 1000
+        async for events in stream.noack_take(MESSAGES_AT_ONCE, within=seconds):  # type: ignore[attr-defined]
+            for event in events:
+                self.unacknowledged[event.message.tp].append(event)
+            for tp in list(self.unacknowledged):
+                await self.store_partition(tp)
+
+    async def store_partition(self, tp: TP) -> None:
+        """Stores what has been read of one partition and acknowledges what the ledger has."""
+        events = self.unacknowledged.pop(tp)
+        by_offset = {e.message.offset: e for e in events}  # after a rebalance one may come again
+        messages = [_message(by_offset[offset]) for offset in sorted(by_offset)]
+        try:
+            next_offset, rejected = await asyncio.to_thread(
+                self.intake.store, tp.topic, tp.partition, messages, self.rules.current(),
+                lambda: tp in self.app.consumer.assignment(),
+            )  # fmt: skip
+        except AssignmentLostError:
+            log.info("%s/%d went to another worker", tp.topic, tp.partition)
+            self.intake.forget()
+            return
+        await self.send_rejected(tp, rejected)
+        for event in events:
+            if event.message.offset < next_offset:
+                event.ack()
+            else:
+                self.unacknowledged[tp].append(event)
+
+    async def send_rejected(self, tp: TP, rejected: Sequence[Scored]) -> None:
+        for item in rejected:
+            assert isinstance(item.record, Rejected)
+            headers = {
+                "cutover-reason": item.record.reason.encode(),
+                "cutover-origin": f"{tp.topic}/{tp.partition}/{item.offset}/{item.position}".encode(),
+            }
+            await self.rejected.send(value=item.record.value, headers=headers)
+
+    async def store_events(self, stream: AsyncIterable[bytes]) -> None:
+        async for events in stream.noack_take(MESSAGES_AT_ONCE, within=1.0):  # type: ignore[attr-defined]
+            decoded = [d for e in events if (d := _event(e.message.value)) is not None]
+            await self.until_stored(service.insert_events, self.intake.cluster, decoded)
+            for event in events:
+                event.ack()
+
+    async def until_stored(self, insert: Any, *arguments: Any) -> None:
+        """Repeats an insert that may be repeated until the store takes it."""
+        while True:
+            try:
+                return await asyncio.to_thread(insert, self.client, *arguments)
+            except (StoreError, OSError) as error:
+                log.warning("%s: the store is away: %s", insert.__name__, error)
+                await asyncio.sleep(1)
+
+    async def probe(self) -> None:
+        """Notes where the assigned partitions end, and the plan in force, for the pages."""
+        consumer = self.app.consumer
+        mine = [tp for tp in consumer.assignment() if tp.topic == self.settings.calls_topic]
+        if mine:
+            first, end = await consumer.earliest_offsets(*mine), await consumer.highwaters(*mine)
+            self.ends = {tp: (first[tp] or 0, end[tp] or 0) for tp in mine}
+        ends = {(tp.topic, tp.partition): found for tp, found in self.ends.items()}
+        now = time.time_ns() // 1_000_000
+        try:
+            await asyncio.to_thread(
+                service.insert_partition_ends, self.client, self.intake.cluster, ends, now
+            )
+            if new := self.rules.unrecorded_plan():
+                await asyncio.to_thread(service.insert_plan, self.client, *new)
+                self.rules.recorded()
+        except (StoreError, OSError) as error:
+            log.warning("probe is not stored: %s", error)
+
+    def health(self) -> dict[str, Any]:
+        return {"ok": True, "partitions": len(self.ends), "stored": self.intake.counts.stored}
+
+    def collect(self) -> list[Any]:
+        """Prometheus's view of the counts."""
+        c = self.intake.counts
+        counters = {
+            "stored": ("calls stored", c.stored),
+            "rejected": ("records rejected", c.rejected),
+            "duplicates": ("repeated calls dropped", c.duplicates),
+            "batches": ("batches inserted", c.batches),
+            "store_errors": ("failed inserts", c.store_errors),
+            "insert_seconds": ("time spent in inserts", c.insert_seconds),
+        }
+        end = GaugeMetricFamily(
+            "cutover_worker_end_offset", "end of an assigned partition", labels=["partition"]
+        )
+        for tp, (_, offset) in self.ends.items():
+            end.add_metric([str(tp.partition)], offset)
+        return [
+            *(CounterMetricFamily(f"cutover_worker_{name}", text, value=value)
+              for name, (text, value) in counters.items()),
+            end,
+        ]  # fmt: skip
+
+
+def _message(event: EventT[bytes]) -> Message:
+    message = event.message
+    headers = dict(message.headers or {})
+    return Message(
+        offset=message.offset,
+        received_at=round(message.timestamp * 1000),
+        value=message.value,
+        format=bytes(headers.get(FORMAT_HEADER, b"")).decode("utf-8", "replace"),
+    )
+
+
+def _event(value: bytes | None) -> dict[str, Any] | None:
+    """An event of ours; anything else on the topic is left alone."""
+    try:
+        event = json.loads(value or b"")
+    except ValueError:
+        return None
+    own = isinstance(event, dict) and {"event_id", "at", "kind"} <= event.keys()
+    return event if own else None

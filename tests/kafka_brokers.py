@@ -1,0 +1,99 @@
+"""Kafka brokers for tests: the embedded one, and Apache Kafka from Maven's jars where a JVM and Maven are."""
+
+import asyncio
+import base64
+import os
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from pipeline.embedded.ports import free_port
+from pipeline.embedded.supervisor import tcp_ready
+
+POM = Path(__file__).parent / "apache_kafka" / "pom.xml"
+PROPERTIES = """
+process.roles=broker,controller
+node.id=1
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+controller.quorum.voters=1@127.0.0.1:{controller}
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+group.initial.rebalance.delay.ms=0
+auto.create.topics.enable=false
+log.dirs={logs}
+"""
+
+
+def missing_or_fail(what: str) -> None:
+    """Skips a test for want of a tool; in CI that is a failure, since CI installs it."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{what} is missing, and CI must have it")
+    pytest.skip(f"{what} is missing on this machine")
+
+
+@contextmanager
+def embedded_broker() -> Iterator[str]:
+    """The broker of the one-machine service; gives its bootstrap address."""
+    port = free_port(19092)
+    with _running([sys.executable, "-m", "pipeline.embedded.broker", "--port", str(port)], port):
+        yield f"127.0.0.1:{port}"
+
+
+@contextmanager
+def apache_broker(folder: Path) -> Iterator[str]:
+    """Apache Kafka in KRaft mode with its log in `folder`; gives its bootstrap address."""
+    classpath = _classpath(folder)
+    port, controller = free_port(29092), free_port(29192)
+    properties = folder / "server.properties"
+    properties.write_text(PROPERTIES.format(port=port, controller=controller, logs=folder / "logs"))
+    java = ["java", "-Xmx512m", "-cp", classpath]
+    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
+    subprocess.run(
+        [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)],
+        check=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    with _running([*java, "kafka.Kafka", str(properties)], port):
+        yield f"127.0.0.1:{port}"
+
+
+def _classpath(folder: Path) -> str:
+    for tool in ("java", "mvn"):
+        if not shutil.which(tool):
+            missing_or_fail(tool)
+    found = folder / "classpath"
+    resolved = subprocess.run(
+        ["mvn", "-q", "-B", "-f", str(POM), "dependency:build-classpath",
+         f"-Dmdep.outputFile={found}"],
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    if resolved.returncode:
+        missing_or_fail(f"Apache Kafka (Maven could not fetch it: {resolved.stdout[-300:]})")
+    return found.read_text().strip()
+
+
+@contextmanager
+def _running(command: list[str], port: int) -> Iterator[None]:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as broker:
+        try:
+            asyncio.run(_until_up(broker, port))
+            yield
+        finally:
+            broker.kill()
+
+
+async def _until_up(broker: subprocess.Popen[bytes], port: int) -> None:
+    async with asyncio.timeout(60):
+        while not await tcp_ready(port):
+            assert broker.poll() is None, "the broker ended before it was ready"
+            await asyncio.sleep(0.05)
