@@ -1,0 +1,44 @@
+"""`cutover tap`: the tap with the plan file, the catalog's addresses and Kafka behind it."""
+
+import asyncio
+import signal
+
+from pipeline.calls import Protocol
+from pipeline.catalog import load_catalog
+from pipeline.kafka import CallProducer
+from pipeline.plan_file import PlanFile
+from pipeline.settings import Settings, SettingsError
+from pipeline.tap.server import create_app, serve, tokens_of
+from pipeline.verdicts.plan import Endpoint, Plan
+
+
+async def run_tap(settings: Settings) -> int:
+    """Serves until SIGTERM or SIGINT. Raises SettingsError, BadFile, PlanError, OSError, KafkaError."""
+    catalog = load_catalog()
+    plan_file = PlanFile(settings.plan)
+
+    def plan() -> Plan:
+        found = plan_file()
+        if found is None:
+            raise SettingsError(
+                f"CUTOVER_PLAN: there is no {settings.plan}; `cutover plan` makes one"
+            )
+        return found
+
+    def base_url(endpoint: Endpoint, protocol: Protocol) -> str | None:
+        given = endpoint.base_urls.get(protocol)
+        return given or catalog.base_url(endpoint.provider, protocol, endpoint.region)
+
+    producer = CallProducer(settings, "tap")
+    app = create_app(plan, base_url, producer, tokens_of(settings.tap_tokens))
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await producer.start()
+    try:
+        runner = await serve(app, settings.host, settings.tap_port)
+        await stop.wait()
+        await runner.cleanup()
+    finally:
+        await producer.stop()
+    return 0
