@@ -1,0 +1,54 @@
+"""Sends a made-up past through Kafka, as old log files are replayed, while the live demo runs.
+
+    python -m pipeline.demo.past --days 14 --per-day 20000 --seed 1 --end-ms 1795000000000
+
+It never runs far ahead of the store, so that live calls do not wait behind days of history.
+"""
+
+import argparse
+import asyncio
+
+from pipeline.account import messages_behind
+from pipeline.demo.history import history
+from pipeline.kafka import CallProducer, cluster_id
+from pipeline.plan_file import load_plan
+from pipeline.settings import Settings
+from pipeline.store.connect import connect
+
+CHUNK = 2_000
+MESSAGES_AHEAD = 100
+
+
+async def send_past(settings: Settings, days: int, per_day: int, seed: int, end_ms: int) -> int:
+    """Returns how many records were sent. Raises KafkaError, StoreError."""
+    producer = CallProducer(settings, "history")
+    await producer.start()
+    try:
+        with connect(settings) as client:
+            if client.command("SELECT count() FROM calls"):
+                return 0  # there is a past already
+            cluster = await cluster_id(settings)
+            for record in history(load_plan(settings.plan), days, per_day, seed, end_ms):
+                producer.put(record)
+                if producer.waiting >= CHUNK:
+                    await producer.flush()
+                    while await messages_behind(settings, client, cluster) > MESSAGES_AHEAD:  # noqa: ASYNC110
+                        await asyncio.sleep(0.1)
+    finally:
+        await producer.stop()
+    return producer.sent
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.demo.past", description=__doc__)
+    for name in ("days", "per-day", "seed", "end-ms"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    given = parser.parse_args()
+    settings = Settings.read()
+    sent = asyncio.run(send_past(settings, given.days, given.per_day, given.seed, given.end_ms))
+    print(f"sent {sent} records")
+
+
+if __name__ == "__main__":
+    main()

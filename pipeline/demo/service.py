@@ -1,0 +1,122 @@
+"""`cutover demo`: the whole service with simulated providers and made-up traffic through the tap."""
+
+import asyncio
+import os
+import secrets
+import sys
+import time
+from asyncio.subprocess import DEVNULL
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pipeline.account import take_account
+from pipeline.demo.run import serve_simulators
+from pipeline.demo.scenario import demo_plan
+from pipeline.demo.traffic import drive
+from pipeline.embedded.ports import free_port
+from pipeline.embedded.supervisor import supervise
+from pipeline.kafka import COUNT_INTERVAL_SECONDS, cluster_id
+from pipeline.service import children, drained, on_free_ports, welcome
+from pipeline.settings import Settings
+from pipeline.store.connect import Client, connect, rows
+
+SQL = Path(__file__).parent / "sql"
+SIMULATORS_PORT = 8600
+CALLS_PER_DAY = 20_000
+SETTLE_SECONDS = 30.0
+KEY_VARIABLE = "CUTOVER_DEMO_KEY"
+
+
+class Demo(msgspec.Struct, frozen=True):
+    """What was asked for on the command line."""
+
+    seconds: float | None
+    json: bool
+    rate: float
+    seed: int | None
+    history_days: int
+
+
+async def run_demo(settings: Settings, demo: Demo) -> int:
+    """Runs until Ctrl-C, or for `seconds`. Returns 1 if the account does not balance in the end."""
+    settings = on_free_ports(replace(settings, data=settings.data / "demo"))
+    settings = replace(settings, plan=settings.data / "plan.yml")
+    port = free_port(SIMULATORS_PORT)
+    now = time.time_ns() // 1_000_000
+    settings.data.mkdir(parents=True, exist_ok=True)
+    settings.plan.write_text(demo_plan(now, f"http://127.0.0.1:{port}", demo.history_days))
+    os.environ.setdefault(KEY_VARIABLE, secrets.token_urlsafe(12))
+    seed = demo.seed if demo.seed is not None else now // 1000
+    result: dict[str, Any] = {}
+
+    async def body() -> None:
+        if not demo.json:
+            print(welcome(settings), flush=True)
+        tap = f"http://127.0.0.1:{settings.tap_port}"
+        async with serve_simulators(port, seed), _past(settings, demo.history_days, seed, now):
+            started = time.monotonic()
+            await drive(tap, demo.rate, demo.seconds, seed, asyncio.Event())
+            seconds = time.monotonic() - started
+        result.update(await outcome(settings, now, seconds))
+
+    await supervise(children(settings), settings.data, body)
+    print(msgspec.json.encode(result).decode() if demo.json else "stopped")
+    return 0 if result.get("balanced", True) else 1
+
+
+@asynccontextmanager
+async def _past(settings: Settings, days: int, seed: int, end_ms: int) -> AsyncIterator[None]:
+    """Sends the history beside the live traffic, and waits for its end."""
+    if not days:
+        yield
+        return
+    numbers = {"days": days, "per-day": CALLS_PER_DAY, "seed": seed, "end-ms": end_ms}
+    arguments = [f"--{name}={number}" for name, number in numbers.items()]
+    sender = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "pipeline.demo.past", *arguments,
+        env={**os.environ, **settings.environ()}, stdout=DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        yield
+        await sender.wait()
+    finally:
+        if sender.returncode is None:
+            sender.terminate()
+            await sender.wait()
+
+
+async def outcome(settings: Settings, started_ms: int, seconds: float) -> dict[str, Any]:
+    """Waits until nothing moves any more and takes the account of this run."""
+    cluster = await cluster_id(settings)
+    with connect(settings) as client:
+        made = await _final_counts(settings, client, cluster)
+        account = await take_account(settings, client, cluster, made["produced"], made["waiting"])
+        here = {"cluster": cluster, "started": started_ms}
+        (live,) = rows(client, (SQL / "live.sql").read_text(), here)
+    return {
+        **msgspec.structs.asdict(account),
+        "balanced": account.balanced,
+        "calls_per_second": round(live["calls"] / seconds, 1),
+        "freshness_p99_ms": round(live["freshness_p99_ms"]),
+        "providers": live["providers"],
+        "verdicts": {},  # none are made yet
+    }
+
+
+async def _final_counts(settings: Settings, client: Client, cluster: str) -> dict[str, int]:
+    """What all producers say they made, once they hold nothing back and the ledger has all."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    before: dict[str, int] = {}
+    while time.monotonic() < deadline:
+        await asyncio.sleep(COUNT_INTERVAL_SECONDS + 0.5)  # every producer speaks once in that time
+        await drained(settings)
+        (counts,) = rows(client, (SQL / "produced.sql").read_text(), {"cluster": cluster})
+        if counts == before and not counts["waiting"]:
+            break
+        before = counts
+    return before
