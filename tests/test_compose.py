@@ -1,0 +1,76 @@
+"""docker-compose.yml fits the compose specification and the promises of the README."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+FILE = ROOT / "docker-compose.yml"
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, Any]:
+    return yaml.safe_load(FILE.read_text())["services"]
+
+
+def test_it_fits_the_schema_of_the_compose_specification() -> None:
+    checked = subprocess.run(
+        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", FILE],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_docker_itself_reads_it() -> None:
+    docker = shutil.which("docker")
+    if not docker or subprocess.run([docker, "compose", "version"], check=False).returncode:
+        pytest.skip("docker compose is not on this machine")
+    secrets = {"CUTOVER_TAP_TOKENS": "t", "CUTOVER_CLICKHOUSE_PASSWORD": "p"}
+    read = subprocess.run(
+        [docker, "compose", "-f", FILE, "--profile", "demo", "config", "--format", "json"],
+        capture_output=True, text=True, env={**os.environ, **secrets}, check=False,
+    )  # fmt: skip
+    assert read.returncode == 0, read.stderr
+    assert {"kafka", "clickhouse", "worker", "tap"} <= json.loads(read.stdout)["services"].keys()
+
+
+def test_everything_that_serves_has_a_health_check(services: dict[str, Any]) -> None:
+    once = {"migrate"}
+    assert {name for name, s in services.items() if "healthcheck" not in s} == once
+
+
+def test_everything_starts_after_what_it_needs(services: dict[str, Any]) -> None:
+    for name in ("worker", "tap", "dashboard"):
+        conditions = services[name]["depends_on"]
+        assert conditions["migrate"]["condition"] == "service_completed_successfully"
+    needed = services["migrate"]["depends_on"]
+    assert {n: c["condition"] for n, c in needed.items()} == {
+        "kafka": "service_healthy",
+        "clickhouse": "service_healthy",
+    }
+
+
+def test_no_port_is_published_beyond_this_machine(services: dict[str, Any]) -> None:
+    ports = [port for s in services.values() for port in s.get("ports", [])]
+    assert ports
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_the_worker_can_be_scaled(services: dict[str, Any]) -> None:
+    assert not {"ports", "container_name"} & services["worker"].keys()
+
+
+def test_the_demo_only_starts_when_asked_for(services: dict[str, Any]) -> None:
+    assert {n for n, s in services.items() if s.get("profiles") == ["demo"]} == {"demo"}
+
+
+def test_nothing_runs_as_root() -> None:
+    assert "USER cutover" in (ROOT / "Dockerfile").read_text()
+    assert yaml.safe_load(FILE.read_text())["services"]["clickhouse"]["user"] == "101:101"
