@@ -110,8 +110,11 @@ def _dashboard(options: argparse.Namespace, settings: Settings) -> int:
 def _migrate(options: argparse.Namespace, settings: Settings) -> int:
     from pipeline.catalog import load_catalog  # noqa: PLC0415
     from pipeline.kafka import ensure_topics  # noqa: PLC0415
+    from pipeline.plan_file import start_plan  # noqa: PLC0415
     from pipeline.store.migrate import migrate  # noqa: PLC0415
 
+    if start_plan(settings.plan):
+        print(f"wrote {settings.plan} to start from")
     for name in migrate(settings, load_catalog()):
         print(f"applied {name}")
     asyncio.run(ensure_topics(settings))

@@ -5,6 +5,8 @@ from pathlib import Path
 from pipeline.verdicts.plan import Plan, PlanError, check
 from pipeline.yamlfile import load
 
+STARTER = Path(__file__).parent / "starter_plan.yml"
+
 
 def load_plan(path: Path) -> Plan:
     """A sound plan. Raises BadFile or PlanError, which name the entry and the mend."""
@@ -12,6 +14,14 @@ def load_plan(path: Path) -> Plan:
         return check(load(path, Plan))
     except PlanError as error:
         raise PlanError(f"{path}: {error}") from None
+
+
+def start_plan(path: Path) -> bool:
+    """Writes a plan to start from if there is no file; True if it did."""
+    if path.exists():
+        return False
+    path.write_text(STARTER.read_text(encoding="utf-8"), encoding="utf-8")
+    return True
 
 
 class PlanFile:

@@ -3,20 +3,18 @@
 import asyncio
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 from pipeline.account import messages_behind
 from pipeline.catalog import load_catalog
 from pipeline.embedded.ports import free_port
 from pipeline.embedded.supervisor import Child, http_ready, supervise
 from pipeline.kafka import KafkaError, cluster_id, ensure_topics
-from pipeline.plan_file import load_plan
+from pipeline.plan_file import load_plan, start_plan
 from pipeline.settings import Settings
 from pipeline.store.connect import connect
 from pipeline.store.migrate import migrate
 
 DRAIN_SECONDS = 6.0
-STARTER_PLAN = Path(__file__).parent / "starter_plan.yml"
 
 
 def on_free_ports(settings: Settings) -> Settings:
@@ -111,8 +109,7 @@ async def drained(settings: Settings, seconds: float = DRAIN_SECONDS) -> bool:
 
 async def run_up(settings: Settings) -> int:
     """The service for the user's own traffic, until Ctrl-C. Raises ChildError, OSError, BadFile, PlanError."""
-    if not settings.plan.exists():
-        settings.plan.write_text(STARTER_PLAN.read_text(encoding="utf-8"), encoding="utf-8")
+    if start_plan(settings.plan):
         print(f"wrote {settings.plan}: every call goes where it went before, and is recorded")
     load_plan(settings.plan)
     settings = on_free_ports(settings)

@@ -46,7 +46,11 @@ class Settings:
     )
     worker_host: str = _setting("127.0.0.1", "address of the worker's /healthz and /metrics")
     worker_port: int = _setting(8401, "port of the worker's /healthz and /metrics")
-    dashboard_port: int = _setting(8501, "port of the dashboard")
+    dashboard_host: str = _setting(
+        "127.0.0.1", "address of the pages; any but loopback needs a token"
+    )
+    dashboard_port: int = _setting(8501, "port of the pages")
+    dashboard_token: str = _setting("", "token to be given once to see the pages", secret=True)
     batch_calls: int = _setting(10_000, "calls the worker stores in one insert, at most")
     batch_ms: int = _setting(
         500, "how long the worker gathers calls before an insert, milliseconds"

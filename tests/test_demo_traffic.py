@@ -140,7 +140,7 @@ async def test_nobody_there_is_an_outcome_and_not_an_error() -> None:
     assert tally.outcomes["connection_lost"] == tally.sent > 0
 
 
-async def test_the_command_ends_at_sigterm_and_prints_one_json_line() -> None:
+async def test_the_command_ends_at_sigterm_and_prints_one_json_line(tmp_path: Path) -> None:
     asked = asyncio.Event()
 
     async def healthy(request: web.Request) -> web.Response:
@@ -151,10 +151,13 @@ async def test_the_command_ends_at_sigterm_and_prints_one_json_line() -> None:
     app.router.add_get("/healthz", healthy)
     tap = TestServer(app)
     await tap.start_server()
-    command = [sys.executable, "-m", "pipeline.demo.run", "--simulators-port", "0"]
+    command = [sys.executable, "-m", "pipeline.demo.run"]
     command += ["--tap", str(tap.make_url("")).rstrip("/"), "--rate", "30"]
     process = await asyncio.create_subprocess_exec(
-        *command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ
+        *command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "CUTOVER_PLAN": str(tmp_path / "plan.yml")},
     )
     await asyncio.wait_for(asked.wait(), 60)
     process.send_signal(signal.SIGTERM)
@@ -162,4 +165,5 @@ async def test_the_command_ends_at_sigterm_and_prints_one_json_line() -> None:
     await tap.close()
     assert (process.returncode, complaints) == (0, b"")
     told = json.loads(printed)
+    assert "moonshot" in (tmp_path / "plan.yml").read_text()
     assert told["sent"] == sum(told["outcomes"].values()) + told["cancelled"]

@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from pipeline.calls import Arm, Call, Exchange
-from pipeline.plan_file import PlanFile, load_plan
-from pipeline.service import STARTER_PLAN
+from pipeline.plan_file import PlanFile, load_plan, start_plan
 from pipeline.verdicts.plan import Endpoint, Match, Plan, PlanError
 from pipeline.yamlfile import BadFile
 
@@ -115,5 +114,10 @@ def test_without_a_file_there_is_no_plan(tmp_path) -> None:
     assert PlanFile(tmp_path / "plan.yml")() is None
 
 
-def test_the_plan_to_start_from_is_sound() -> None:
-    assert load_plan(STARTER_PLAN).workloads
+def test_a_plan_to_start_from_is_written_once_and_is_sound(tmp_path) -> None:
+    path = tmp_path / "plan.yml"
+    assert start_plan(path)
+    assert load_plan(path).workloads
+    path.write_text("mine")
+    assert not start_plan(path)
+    assert path.read_text() == "mine"

@@ -7,6 +7,11 @@ It never runs far ahead of the store, so that live calls do not wait behind days
 
 import argparse
 import asyncio
+import os
+import sys
+from asyncio.subprocess import DEVNULL
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from pipeline.account import messages_behind
 from pipeline.demo.history import history
@@ -15,6 +20,7 @@ from pipeline.plan_file import load_plan
 from pipeline.settings import Settings
 from pipeline.store.connect import connect
 
+CALLS_PER_DAY = 20_000
 CHUNK = 2_000
 MESSAGES_AHEAD = 100
 
@@ -37,6 +43,29 @@ async def send_past(settings: Settings, days: int, per_day: int, seed: int, end_
     finally:
         await producer.stop()
     return producer.sent
+
+
+@asynccontextmanager
+async def sending_past(
+    settings: Settings, days: int, seed: int, end_ms: int
+) -> AsyncIterator[None]:
+    """Sends the past from a process of its own beside what happens within, and waits for its end."""
+    if not days:
+        yield
+        return
+    numbers = {"days": days, "per-day": CALLS_PER_DAY, "seed": seed, "end-ms": end_ms}
+    arguments = [f"--{name}={number}" for name, number in numbers.items()]
+    sender = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "pipeline.demo.past", *arguments,
+        env={**os.environ, **settings.environ()}, stdout=DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        yield
+        await sender.wait()
+    finally:
+        if sender.returncode is None:
+            sender.terminate()
+            await sender.wait()
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
-"""Runs the simulated providers and the made-up traffic in one process.
+"""The demo for a service that runs already (compose): plan, simulated providers and traffic in one process.
 
-    python -m pipeline.demo.run --simulators-port 8801 --tap http://127.0.0.1:8800 --seconds 60
+    python -m pipeline.demo.run --tap http://tap:8400 --host 0.0.0.0 --port 8600 --url http://demo:8600
 
-Ends after that time, or at SIGTERM or SIGINT, and prints one JSON line: calls sent, by outcome,
+Ends after `--seconds`, or at SIGTERM or SIGINT, and prints one JSON line: calls sent, by outcome,
 and cancelled.
 """
 
@@ -18,22 +18,25 @@ import msgspec
 from aiohttp import web
 
 from pipeline.demo.behaviour import load_behaviours
+from pipeline.demo.past import sending_past
+from pipeline.demo.scenario import demo_plan
 from pipeline.demo.simulators import Simulators
 from pipeline.demo.traffic import DEFAULT_RATE, Tally, drive
+from pipeline.settings import Settings
 
 HOST = "127.0.0.1"
 
 
 @asynccontextmanager
-async def serve_simulators(port: int, seed: int) -> AsyncIterator[str]:
-    """The simulated providers on a loopback port (0: any free one); gives their address."""
+async def serve_simulators(port: int, seed: int, host: str = HOST) -> AsyncIterator[str]:
+    """The simulated providers on a port (0: any free one); gives their address."""
     started = time.monotonic()
     simulators = Simulators(load_behaviours(), seed, lambda: (time.monotonic() - started) / 60)
     runner = web.AppRunner(simulators.app(), access_log=None, shutdown_timeout=1)
     await runner.setup()
     try:
-        await web.TCPSite(runner, HOST, port).start()
-        yield f"http://{HOST}:{runner.addresses[0][1]}"
+        await web.TCPSite(runner, host, port).start()
+        yield f"http://{host}:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
 
@@ -51,28 +54,35 @@ async def wait_until_healthy(base_url: str, stop: asyncio.Event) -> None:
             await asyncio.sleep(0.2)
 
 
-async def run(port: int, tap: str, rate: float, seconds: float | None, seed: int) -> Tally:
-    """Simulators and traffic together, until the time is over or a signal comes."""
+async def run(settings: Settings, given: argparse.Namespace) -> Tally:
+    """Writes the plan, then simulators, past and traffic, until the time is over or a signal comes."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with serve_simulators(port, seed):
-        await wait_until_healthy(tap, stop)
-        return await drive(tap, rate, seconds, seed, stop)
+    now = time.time_ns() // 1_000_000
+    async with serve_simulators(given.port, given.seed, given.host) as url:
+        settings.plan.write_text(demo_plan(now, given.url or url, given.history))
+        await wait_until_healthy(given.tap, stop)
+        async with sending_past(settings, given.history, given.seed, now):
+            return await drive(given.tap, given.rate, given.seconds, given.seed, stop)
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.demo.run", description=__doc__)
-    parser.add_argument("--simulators-port", type=int, required=True)
     parser.add_argument("--tap", required=True, help="base URL of the tap")
+    parser.add_argument("--host", default=HOST, help="address the simulators bind to")
+    parser.add_argument(
+        "--port", type=int, default=0, help="port of the simulators (0: any free one)"
+    )
+    parser.add_argument("--url", default="", help="the simulators' URL as the tap sees it")
     parser.add_argument("--rate", type=float, default=DEFAULT_RATE, help="calls per second")
     parser.add_argument("--seconds", type=float, help="without it: until a signal comes")
-    parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
-    tally = asyncio.run(
-        run(given.simulators_port, given.tap, given.rate, given.seconds, given.seed)
+    parser.add_argument(
+        "--history", type=int, default=0, metavar="DAYS", help="days of made-up past"
     )
+    parser.add_argument("--seed", type=int, default=1)
+    tally = asyncio.run(run(Settings.read(), parser.parse_args()))
     print(msgspec.json.encode(tally).decode(), flush=True)
 
 

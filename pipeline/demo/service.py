@@ -3,11 +3,7 @@
 import asyncio
 import os
 import secrets
-import sys
 import time
-from asyncio.subprocess import DEVNULL
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +11,7 @@ from typing import Any
 import msgspec
 
 from pipeline.account import take_account
+from pipeline.demo.past import sending_past
 from pipeline.demo.run import serve_simulators
 from pipeline.demo.scenario import demo_plan
 from pipeline.demo.traffic import drive
@@ -27,7 +24,6 @@ from pipeline.store.connect import Client, connect, rows
 
 SQL = Path(__file__).parent / "sql"
 SIMULATORS_PORT = 8600
-CALLS_PER_DAY = 20_000
 SETTLE_SECONDS = 30.0
 KEY_VARIABLE = "CUTOVER_DEMO_KEY"
 
@@ -58,7 +54,10 @@ async def run_demo(settings: Settings, demo: Demo) -> int:
         if not demo.json:
             print(welcome(settings), flush=True)
         tap = f"http://127.0.0.1:{settings.tap_port}"
-        async with serve_simulators(port, seed), _past(settings, demo.history_days, seed, now):
+        async with (
+            serve_simulators(port, seed),
+            sending_past(settings, demo.history_days, seed, now),
+        ):
             started = time.monotonic()
             await drive(tap, demo.rate, demo.seconds, seed, asyncio.Event())
             seconds = time.monotonic() - started
@@ -67,27 +66,6 @@ async def run_demo(settings: Settings, demo: Demo) -> int:
     await supervise(children(settings), settings.data, body)
     print(msgspec.json.encode(result).decode() if demo.json else "stopped")
     return 0 if result.get("balanced", True) else 1
-
-
-@asynccontextmanager
-async def _past(settings: Settings, days: int, seed: int, end_ms: int) -> AsyncIterator[None]:
-    """Sends the history beside the live traffic, and waits for its end."""
-    if not days:
-        yield
-        return
-    numbers = {"days": days, "per-day": CALLS_PER_DAY, "seed": seed, "end-ms": end_ms}
-    arguments = [f"--{name}={number}" for name, number in numbers.items()]
-    sender = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "pipeline.demo.past", *arguments,
-        env={**os.environ, **settings.environ()}, stdout=DEVNULL, start_new_session=True,
-    )  # fmt: skip
-    try:
-        yield
-        await sender.wait()
-    finally:
-        if sender.returncode is None:
-            sender.terminate()
-            await sender.wait()
 
 
 async def outcome(settings: Settings, started_ms: int, seconds: float) -> dict[str, Any]:

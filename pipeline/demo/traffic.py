@@ -154,6 +154,8 @@ def _headers(conversation: Conversation) -> dict[str, str]:
         "x-cutover-conversation": conversation.id,
         "x-cutover-app": conversation.workload.app,
     }
+    if tokens := os.environ.get("CUTOVER_TAP_TOKENS"):
+        headers["x-cutover-token"] = tokens.partition(",")[0].strip()
     if conversation.workload.protocol is Protocol.ANTHROPIC_MESSAGES:
         return headers | {"x-api-key": key, "anthropic-version": "2023-06-01"}
     return headers | {"Authorization": f"Bearer {key}"}

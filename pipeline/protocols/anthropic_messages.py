@@ -41,7 +41,7 @@ def fold(stream: Stream) -> Folded:
         type_ = event.get("type")
         if name != type_:
             builder.findings.append("event_name_mismatch" if name else "missing_event_name")
-        if handle := _HANDLERS.get(as_text(type_) or name):
+        if handle := _HANDLERS.get(type_ if isinstance(type_, str) else name):
             handle(builder, event)
         elif vendor_error(event, in_band=True):
             builder.fail(event)
@@ -78,9 +78,10 @@ class _Builder:
 
     def block_delta(self, event: dict[str, Any]) -> None:
         index, delta = _index(event), as_dict(event.get("delta"))
-        field, block_type = _DELTAS.get(as_text(delta.get("type")), ("", ""))
-        if not field:
+        known = _DELTAS.get(as_text(delta.get("type")))
+        if not known:
             return
+        field, block_type = known
         if index not in self.open:
             self.findings.append("event_out_of_order")
             self.blocks.setdefault(index, {"type": block_type})

@@ -22,15 +22,16 @@ def vendor_error(body: dict[str, Any], in_band: bool) -> VendorError | None:
     A few put code and message at the top: DashScope's native API, Baidu's legacy one (`error_code`,
     `error_msg`), the `error` event of OpenAI Responses, and proxies in front of the vendor.
     """
-    if text := as_text(body.get("error")):
-        return VendorError(message=text, in_band=in_band)
+    error = body.get("error")
+    if not error and not ANSWER_KEYS.isdisjoint(body):
+        return None
+    if isinstance(error, str) and error:
+        return VendorError(message=error, in_band=in_band)
     for place in _PLACES:
         if found := _at(body, place):
             return _read(found, as_text(found.get("type")), in_band)
-    if not ANSWER_KEYS.isdisjoint(body):
-        return None
-    error = _read(body, "", in_band)
-    return error if (error.code or error.message) and error.code not in _FINE else None
+    flat = _read(body, "", in_band)
+    return flat if (flat.code or flat.message) and flat.code not in _FINE else None
 
 
 def _at(body: dict[str, Any], place: tuple[str, ...]) -> dict[str, Any]:

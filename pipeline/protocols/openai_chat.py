@@ -47,7 +47,7 @@ class _Builder:
         self.findings: list[str] = []
 
     def add(self, chunk: dict[str, Any]) -> None:
-        if vendor_error(chunk, in_band=True):
+        if (chunk.get("error") or "choices" not in chunk) and vendor_error(chunk, in_band=True):
             self.error = chunk
             return
         for name in ("id", "model", "usage"):
@@ -65,16 +65,14 @@ class _Builder:
         self.finish_reason = as_text(choice.get("finish_reason")) or self.finish_reason
 
     def _extend(self, delta: dict[str, Any]) -> None:
-        told = False
-        for name in _TEXTS:
-            if text := parts_text(delta.get(name)):
-                self.pieces.setdefault(name, []).append(text)
-                told = True
-        for call in _wire_tool_calls(delta):
-            self._extend_tool_call(call)
-            told = True
-        if told and self.finish_reason:
+        texts = {name: text for name in _TEXTS if (text := delta.get(name))}
+        calls = _wire_tool_calls(delta)
+        if self.finish_reason and (texts or calls):
             self.findings.append("event_out_of_order")
+        for name, text in texts.items():
+            self.pieces.setdefault(name, []).append(parts_text(text))
+        for call in calls:
+            self._extend_tool_call(call)
 
     def _extend_tool_call(self, delta: dict[str, Any]) -> None:
         """Pieces of one call share an index; a piece without one belongs to the newest call."""
@@ -136,8 +134,14 @@ def error_shape_is_ours(body: dict[str, Any]) -> bool:
 
 def _named(names: tuple[str, ...], *places: dict[str, Any]) -> object:
     """The count under the first of these names that is not zero: some vendors fill in two of them."""
-    found = [place[name] for name in names for place in places if place.get(name) is not None]
-    return next((value for value in found if value), found[0] if found else None)
+    zero = None
+    for name in names:
+        for place in places:
+            value = place.get(name)
+            if value:
+                return value
+            zero = value if zero is None else zero
+    return zero
 
 
 def _wire_tool_calls(message: dict[str, Any]) -> list[dict[str, Any]]:

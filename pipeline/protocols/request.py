@@ -14,7 +14,7 @@ _FREE_CHOICES = frozenset({"auto", "none"})
 def asked(request: dict[str, Any]) -> dict[str, Any]:
     """The fields of an Exchange that the request tells."""
     wanted = _wanted_format(request)
-    schema = wanted.get("schema") or as_dict(wanted.get("json_schema")).get("schema")
+    schema = as_dict(wanted.get("json_schema", wanted)).get("schema")
     stream = request.get("stream")
     return {
         "request_model": as_text(request.get("model")),
@@ -87,10 +87,15 @@ def _wanted_format(request: dict[str, Any]) -> dict[str, Any]:
         as_dict(request.get("output_config")).get("format"),
         request.get("output_format"),
     )
-    formats = (as_dict(place) for place in places if place)
-    return next((wanted for wanted in formats if wanted.get("type") in _JSON_FORMATS), {})
+    for place in places:
+        if isinstance(place, dict) and place.get("type") in _JSON_FORMATS:
+            return place
+    return {}
 
 
 def _max_output_tokens(request: dict[str, Any]) -> int | None:
-    limits = (request.get(name) for name in _LIMITS)
-    return next((limit for limit in limits if type(limit) is int and limit > 0), None)
+    for name in _LIMITS:
+        limit = request.get(name)
+        if type(limit) is int and limit > 0:
+            return limit
+    return None

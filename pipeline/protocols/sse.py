@@ -5,8 +5,8 @@ data over several lines. The last event counts even if the recording stops befor
 """
 
 import re
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 from pipeline.protocols.values import decode
 
@@ -14,19 +14,29 @@ _FIRST_LINE = re.compile(rb"\s*(?:data|event|id|retry)?:")
 _DONE = b"[DONE]"
 
 
-class Event(NamedTuple):
-    """One event that held a JSON object; `name` is "" where there was no `event:` line."""
+@dataclass(slots=True)
+class Stream:
+    """The events of one answer that held a JSON object, each with its name ("" if it had none).
 
-    name: str
-    data: dict[str, Any]
+    `done` says that OpenAI's `[DONE]` came.
+    """
 
+    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    done: bool = False
+    findings: list[str] = field(default_factory=list)
 
-class Stream(NamedTuple):
-    """The events of one answer; `done` says that OpenAI's `[DONE]` came."""
-
-    events: list[Event]
-    done: bool
-    findings: list[str]
+    def take(self, name: bytes, data: bytes, closed: bool = True) -> None:
+        """Adds an event; `closed`: its blank line came, so that half an object is no mere cut."""
+        try:
+            value = decode(data)
+        except ValueError:
+            value = None
+        if isinstance(value, dict):
+            self.events.append((name.decode(errors="replace").strip(), value))
+        elif data.strip() == _DONE:
+            self.done = True
+        elif closed:
+            self.findings.append("unreadable_event")
 
 
 def looks_like_stream(body: bytes) -> bool:
@@ -36,37 +46,17 @@ def looks_like_stream(body: bytes) -> bool:
 
 def read_stream(body: bytes) -> Stream:
     """All events of `body`. What is not a JSON object is left out and becomes a finding."""
-    events: list[Event] = []
-    findings: list[str] = []
-    done = False
-    for name, data, closed in _raw_events(body):
-        try:
-            value = decode(data)
-        except ValueError:
-            if data.strip() == _DONE:
-                done = True
-            elif closed:
-                findings.append("unreadable_event")
-            continue
-        if isinstance(value, dict):
-            events.append(Event(name.decode(errors="replace"), value))
-        else:
-            findings.append("unreadable_event")
-    return Stream(events, done, findings)
-
-
-def _raw_events(body: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
-    """(name, data, whether its blank line came) of each event that has data."""
+    stream = Stream()
     name = data = b""
     for line in body.splitlines():
         if line.startswith(b"data:"):
-            value = line[6:] if line.startswith(b" ", 5) else line[5:]
-            data = data + b"\n" + value if data else value
+            data = data + b"\n" + line[5:] if data else line[5:]
         elif line.startswith(b"event:"):
-            name = line[6:].strip()
+            name = line[6:]
         elif not line:
             if data:
-                yield name, data, True
+                stream.take(name, data)
             name = data = b""
     if data:
-        yield name, data, False
+        stream.take(name, data, closed=False)
+    return stream
