@@ -1,0 +1,208 @@
+"""The charts. Pure: rows and colours in, an Altair chart out. Values are shown as they are given."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+HEIGHT = 240
+Row = Mapping[str, Any]
+GRID: dict[str, Any] = {"domain": False, "ticks": False, "tickCount": 5}
+MARK = "#7F8694"  # stage changes and plans
+LABELS = {  # how a unit is written beside an axis
+    "%": "format(datum.value, '.1~%')",
+    "ms": "datum.value >= 1000 ? format(datum.value / 1000, '~r') + ' s' : format(datum.value, '~r') + ' ms'",
+    "USD": "'$' + format(datum.value, '~r')",
+    "CNY": "'¥' + format(datum.value, '~r')",
+}
+TIMES = "hours(datum.value) + minutes(datum.value) == 0 ? timeFormat(datum.value, '%m-%d') : timeFormat(datum.value, '%H:%M')"
+FONT = "Inter, 'Segoe UI', 'PingFang SC', 'Microsoft YaHei', 'Noto Sans CJK SC', sans-serif"
+INK = {"light": ("#5B6663", "#E4E8E5"), "dark": ("#A3B0AD", "#2A3634")}  # text, grid
+
+
+def styled(chart: alt.Chart | alt.LayerChart, theme: str) -> alt.Chart | alt.LayerChart:
+    """The chart in the page's own look, light or dark."""
+    ink, grid = INK[theme]
+    return (
+        chart.configure(background="transparent", font=FONT, padding={"left": 2, "right": 8, "top": 6, "bottom": 2})
+        .configure_axis(labelColor=ink, titleColor=ink, gridColor=grid, labelFontSize=12, titleFontSize=12, titleFontWeight="normal",
+                        domainColor=grid, tickColor=grid, labelPadding=6)
+        .configure_legend(labelColor=ink, labelFontSize=12, symbolSize=80, rowPadding=4, columnPadding=16, offset=10)
+        .configure_view(stroke=None)
+    )  # fmt: skip
+
+
+def _colors(palette: Mapping[str, str], symbol: str = "circle") -> alt.Color:
+    """One colour per provider's name; palette: name → colour."""
+    return alt.Color(
+        "name:N",
+        scale=alt.Scale(domain=list(palette), range=list(palette.values())),
+        legend=_legend(symbol),
+    )
+
+
+def _legend(symbol: str) -> alt.Legend:
+    return alt.Legend(
+        title=None, orient="bottom", columns=3, labelLimit=190, symbolType=symbol,
+        symbolStrokeWidth=3 if symbol == "stroke" else 0,
+    )  # fmt: skip
+
+
+def _time() -> alt.X:
+    return alt.X(
+        "at:T",
+        title=None,
+        axis=alt.Axis(labelOverlap=True, tickCount=6, grid=False, labelExpr=TIMES),
+    )
+
+
+def shares(rows: Sequence[Row], marks: Sequence[Row], palette: Mapping[str, str]) -> alt.LayerChart:
+    """Who answers which share of the users' calls; marks (at, label) are stage changes."""
+    ranks = {name: rank for rank, name in enumerate(palette)}
+    areas = (
+        alt.Chart(pd.DataFrame([{**row, "rank": ranks[row["name"]]} for row in rows]))
+        .mark_area(interpolate="step-after", line=False, opacity=0.92)
+        .encode(
+            x=_time(),
+            y=alt.Y("calls:Q", stack="normalize", title=None, axis=alt.Axis(format="%", **GRID)),
+            color=_colors(palette),
+            order=alt.Order("rank:Q"),
+            tooltip=[alt.Tooltip("name:N", title=" "), alt.Tooltip("at:T", format="%m-%d %H:%M", title=" "),
+                     alt.Tooltip("calls:Q", format=",", title=" ")],
+        )
+    )  # fmt: skip
+    return alt.layer(areas, *_rules(marks, "#FFFFFF")).properties(height=HEIGHT + 60)
+
+
+def _rules(marks: Sequence[Row], color: str) -> list[alt.Chart]:
+    if not marks:
+        return []
+    data = pd.DataFrame(marks)
+    tip = [alt.Tooltip("label:N", title=" "), alt.Tooltip("at:T", format="%m-%d %H:%M", title=" ")]
+    rule = (
+        alt.Chart(data)
+        .mark_rule(strokeDash=[3, 3], strokeWidth=1.5, color=color)
+        .encode(x="at:T", tooltip=tip)
+    )
+    flag = alt.Chart(data).mark_point(shape="triangle-down", filled=True, size=70, color=color, opacity=1).encode(
+        x="at:T", y=alt.value(4), tooltip=tip
+    )  # fmt: skip
+    return [rule, flag]
+
+
+def lines(
+    rows: Sequence[Row], fields: Sequence[str], palette: Mapping[str, str], unit: str
+) -> alt.Chart:
+    """Curves per provider; with two fields the first is drawn whole, the second dashed. unit: a key of LABELS."""
+    data = pd.DataFrame(rows).melt(["at", "name"], list(fields), "field", "value").dropna()
+    data["value"] = data["value"].astype(float)
+    return (
+        alt.Chart(data)
+        .mark_line(strokeWidth=2, strokeJoin="round")
+        .encode(
+            x=_time(),
+            y=alt.Y("value:Q", title=None, axis=alt.Axis(labelExpr=LABELS[unit], **GRID)),
+            color=_colors(palette, "stroke"),
+            strokeDash=alt.StrokeDash("field:N", scale=alt.Scale(domain=list(fields), range=[[1, 0], [5, 4]]), legend=None),
+            tooltip=[alt.Tooltip("name:N", title=" "), alt.Tooltip("at:T", format="%m-%d %H:%M", title=" "),
+                     alt.Tooltip("value:Q", format=".2%" if unit == "%" else ",.4~r", title=" ")],
+        )
+        .properties(height=HEIGHT)
+    )  # fmt: skip
+
+
+def failures(rows: Sequence[Row], palette: Mapping[str, str]) -> alt.Chart:
+    """Failures of each class (kind) as a share of a provider's calls; kinds come most frequent first."""
+    kinds = list(dict.fromkeys(row["kind"] for row in rows))
+    return (
+        alt.Chart(pd.DataFrame(rows))
+        .mark_bar(cornerRadiusEnd=3)
+        .encode(
+            y=alt.Y("kind:N", sort=kinds, title=None, axis=alt.Axis(labelLimit=160, domain=False, ticks=False)),
+            yOffset=alt.YOffset("name:N", sort=list(palette)),
+            x=alt.X("rate:Q", title=None, axis=alt.Axis(labelExpr=LABELS["%"], **GRID)),
+            color=_colors(palette),
+            tooltip=[alt.Tooltip("name:N", title=" "), alt.Tooltip("kind:N", title=" "),
+                     alt.Tooltip("rate:Q", format=".2%", title=" "), alt.Tooltip("calls:Q", format=",", title=" ")],
+        )
+        .properties(height=HEIGHT + 60)
+    )  # fmt: skip
+
+
+def distribution(rows: Sequence[Row], palette: Mapping[str, str]) -> alt.Chart:
+    """Share of calls that took at most so many ms, on a logarithmic scale."""
+    return (
+        alt.Chart(pd.DataFrame(rows))
+        .mark_line(interpolate="step-after", strokeWidth=2)
+        .encode(
+            x=alt.X("ms:Q", title=None, scale=alt.Scale(type="log", nice=False), axis=alt.Axis(labelExpr=LABELS["ms"], tickCount=6, grid=False, labelOverlap=True)),
+            y=alt.Y("share:Q", title=None, axis=alt.Axis(format="%", **GRID)),
+            color=_colors(palette, "stroke"),
+            tooltip=[alt.Tooltip("name:N", title=" "), alt.Tooltip("ms:Q", format=",.0f"), alt.Tooltip("share:Q", format=".1%", title=" ")],
+        )
+        .properties(height=HEIGHT)
+    )  # fmt: skip
+
+
+def burn_up(
+    actual: Sequence[Row],
+    planned: Sequence[Row],
+    marks: Sequence[Row],
+    accent: str,
+    *,
+    names: tuple[str, str],
+) -> alt.LayerChart:
+    """Migrated share of the traffic over time (area) against the plan (dashed); names of the two."""
+    y = alt.Y(
+        "share:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%", **GRID)
+    )
+    tip = [
+        alt.Tooltip("what:N", title=" "),
+        alt.Tooltip("at:T", format="%m-%d %H:%M", title=" "),
+        alt.Tooltip("share:Q", format=".1%", title=" "),
+    ]
+    color = alt.Color(
+        "what:N",
+        scale=alt.Scale(domain=list(names), range=[accent, MARK]),
+        legend=_legend("stroke"),
+    )
+    layers: list[Any] = []
+    if actual:
+        data = pd.DataFrame(actual).assign(what=names[0])
+        layers.append(alt.Chart(data).mark_area(opacity=0.18, color=accent).encode(x=_time(), y=y))
+        layers.append(
+            alt.Chart(data)
+            .mark_line(strokeWidth=2.5)
+            .encode(x=_time(), y=y, color=color, tooltip=tip)
+        )
+    if planned:
+        data = pd.DataFrame(planned).assign(what=names[1])
+        layers.append(
+            alt.Chart(data)
+            .mark_line(strokeWidth=2, strokeDash=[5, 4], interpolate="step-after")
+            .encode(x=_time(), y=y, color=color, tooltip=tip)
+        )
+    return alt.layer(*layers, *_rules(marks, MARK)).properties(height=HEIGHT + 40)
+
+
+def bars(rows: Sequence[Row], color: str) -> alt.Chart:
+    """Calls per minute."""
+    return (
+        alt.Chart(pd.DataFrame(rows))
+        .mark_bar(color=color, width=alt.RelativeBandSize(0.75))
+        .encode(
+            x=alt.X(
+                "at:T",
+                timeUnit="yearmonthdatehoursminutes",
+                title=None,
+                axis=alt.Axis(labelOverlap=True, tickCount=6, grid=False, format="%H:%M"),
+            ),
+            y=alt.Y("calls:Q", title=None, axis=alt.Axis(**GRID)),
+            tooltip=[
+                alt.Tooltip("at:T", format="%H:%M", title=" "),
+                alt.Tooltip("calls:Q", format=",", title=" "),
+            ],
+        )
+        .properties(height=180)
+    )

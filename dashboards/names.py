@@ -1,0 +1,29 @@
+"""What providers are called and which colour they have on every page, from the catalog."""
+
+from functools import cache
+
+from pipeline.catalog import Catalog, load_catalog
+
+UNKNOWN_COLOR = "#8A8F98"
+
+
+@cache
+def _catalog() -> Catalog:
+    return load_catalog()
+
+
+def provider_name(provider: str, language: str) -> str:
+    """The provider's full name; one the catalog does not know keeps the name it came with."""
+    found = _catalog().provider(provider)
+    return getattr(found.file.name, language) if found else provider or "?"
+
+
+def short_name(provider: str, language: str) -> str:
+    """The name without what stands in brackets or after a slash, for legends and table heads."""
+    return provider_name(provider, language).split(" (")[0].split(" / ")[0]
+
+
+def provider_color(provider: str, theme: str) -> str:
+    """The provider's colour on a light or a dark page; grey for one the catalog does not know."""
+    found = _catalog().provider(provider)
+    return getattr(found.file.color, theme) if found else UNKNOWN_COLOR

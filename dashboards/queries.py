@@ -1,0 +1,386 @@
+"""What the pages ask the store: parameters in, plain values out. The SQL is in `sql/`.
+
+Every answer is shared by all viewers for a moment, so that ten people watching cost as much as one.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import streamlit as st
+
+from dashboards import stats
+from dashboards.stats import Estimate
+from pipeline.settings import Settings
+from pipeline.store.connect import Client, connect, rows
+from pipeline.verdicts.plan import Plan
+
+SQL = Path(__file__).parent / "sql"
+SHARED_S = 1.5  # how long one answer serves everybody
+RANGES = {"5m": 300, "15m": 900, "1h": 3600, "24h": 86_400, "all": 20 * 365 * 86_400}  # seconds
+UNPRICED = ("unknown_model", "no_price", "no_usage", "flat_rate_plan")  # `Cost.unknown`
+STEPS_AIMED_AT = 40  # points of a curve
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a page looks at: the last seconds, one workload or all (""), sums in a currency."""
+
+    seconds: int
+    workload: str
+    currency: str
+
+    def parameters(self) -> dict[str, Any]:
+        return {"seconds": self.seconds, "workload": self.workload, "currency": self.currency}
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What a provider did in a scope; maps are by failure class, latency bucket or check."""
+
+    provider: str
+    arm: str
+    calls: int
+    failed: int
+    provider_failed: int
+    cancelled: int
+    streams: int
+    with_usage: int
+    input_tokens: int
+    cache_read_input_tokens: int
+    output_tokens: int
+    quality_calls: int
+    quality_sum: Decimal
+    failures: dict[str, int]
+    first_token_buckets: dict[int, int]
+    duration_buckets: dict[int, int]
+    check_calls: dict[str, int]
+    check_sums: dict[str, Decimal]
+    cost: Decimal
+    priced: int
+
+    @property
+    def finished(self) -> int:
+        """Calls that answered or failed; one that the client cancelled is neither."""
+        return self.calls - self.cancelled
+
+    @property
+    def failure_rate(self) -> Estimate | None:
+        return stats.proportion(self.failed, self.finished)
+
+    @property
+    def provider_failure_rate(self) -> Estimate | None:
+        """Failures that are the provider's own fault."""
+        return stats.proportion(self.provider_failed, self.finished)
+
+    @property
+    def quality(self) -> Estimate | None:
+        return stats.proportion(float(self.quality_sum), self.quality_calls)
+
+    @property
+    def cost_per_1000(self) -> Decimal | None:
+        """Cost of 1,000 calls in the scope's currency, over the calls whose cost is known."""
+        return 1000 * self.cost / self.priced if self.priced else None
+
+    def check(self, name: str) -> Estimate | None:
+        return stats.proportion(float(self.check_sums.get(name, 0)), self.check_calls.get(name, 0))
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """When the first known call was (None: there is none), and the store's clock."""
+
+    first: datetime | None
+    now: datetime
+
+    def elapsed_s(self, seconds: int) -> float:
+        """How much of the last seconds the store knows about; at least a minute."""
+        if self.first is None:
+            return float(seconds)
+        return max(60.0, min(seconds + self.now.second, (self.now - self.first).total_seconds()))
+
+    def step_s(self, seconds: int) -> int:
+        """The length of a curve's step: whole minutes, about STEPS_AIMED_AT of them."""
+        return max(60, round(self.elapsed_s(seconds) / STEPS_AIMED_AT / 60) * 60)
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """How old the numbers are. `last_stored_at` is None when nothing recent is stored."""
+
+    now: datetime
+    last_batch_at: datetime | None
+    last_stored_at: datetime | None
+    calls: int
+    p50_ms: float
+    p99_ms: float
+    calls_per_second: float
+
+    @property
+    def age_s(self) -> float | None:
+        """Seconds since the newest call became visible; None when there never was one."""
+        newest = self.last_stored_at or self.last_batch_at
+        return None if newest is None else max(0.0, (self.now - newest).total_seconds())
+
+
+@dataclass(frozen=True)
+class Account:
+    """Produced = stored + rejected + duplicates + in flight, in calls, of one Kafka cluster."""
+
+    cluster: str
+    current: bool
+    produced: int
+    waiting: int  # at the producers, not yet in Kafka
+    dropped: int
+    produced_at: datetime  # the producers' last word
+    stored: int
+    rejected: int
+    duplicates: int
+    stored_rows: int
+    rejected_rows: int
+    messages_in_flight: int
+    observed_at: datetime  # a worker's last look at Kafka
+    last_batch_at: datetime
+
+    @property
+    def in_flight(self) -> int:
+        return self.produced - self.stored - self.rejected - self.duplicates
+
+    @property
+    def state(self) -> str:
+        """balanced, in_flight, settling (one side's word is older than the other's) or unbalanced."""
+        if self.in_flight < 0:
+            return (
+                "settling"
+                if self.current and self.produced_at < self.last_batch_at
+                else "unbalanced"
+            )
+        if self.in_flight == 0:
+            return "balanced"
+        if self.current and (self.messages_in_flight or self.waiting):
+            return "in_flight"
+        return "settling" if self.current and self.observed_at < self.produced_at else "unbalanced"
+
+
+@st.cache_resource(show_spinner=False)
+def settings() -> Settings:
+    """The service's settings, read once."""
+    return Settings.read()
+
+
+@st.cache_resource(show_spinner=False)
+def _client() -> Client:
+    return connect(settings())
+
+
+@cache
+def _sql(name: str) -> str:
+    return (SQL / f"{name}.sql").read_text(encoding="utf-8")
+
+
+@st.cache_data(ttl=SHARED_S, show_spinner=False, max_entries=500)
+def ask(name: str, **parameters: Any) -> list[dict[str, Any]]:
+    """The answer of `sql/<name>.sql`, one dict a row; times are in UTC. Raises StoreError."""
+    return [_utc(row) for row in rows(_client(), _sql(name), parameters)]
+
+
+def _utc(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: value.replace(tzinfo=UTC) if isinstance(value, datetime) else value
+        for key, value in row.items()
+    }
+
+
+def bounds() -> Bounds:
+    """From when to when the store knows anything."""
+    found = ask("bounds")[0]
+    return Bounds(_known(found["first_minute"]), found["now"])
+
+
+def freshness() -> Freshness:
+    """How old the numbers are and how long calls took to become visible."""
+    found = ask("freshness")[0]
+    found = found | {key: _known(found[key]) for key in ("last_batch_at", "last_stored_at")}
+    return Freshness(**found)
+
+
+def _known(at: datetime | None) -> datetime | None:
+    return None if at is None or at.year == 1970 else at
+
+
+def sums(scope: Scope) -> list[Sums]:
+    """Each provider's totals in the scope; shadow calls left out."""
+    return [Sums(**row) for row in ask("sums", **scope.parameters())]
+
+
+def spreads(scope: Scope, of: str) -> dict[str, stats.Spread]:
+    """By provider, what the interval of a mean per call needs; `of`: cost, input or output tokens."""
+    base = "cost" if of == "cost" else "usage"
+    return {
+        row["provider"]: stats.Spread(
+            n=row[f"{base}_n"],
+            minutes=row[f"{base}_minutes"],
+            nn=row[f"{base}_nn"],
+            y=row[f"{of}_y"],
+            yy=row[f"{of}_yy"],
+            yn=row[f"{of}_yn"],
+        )
+        for row in ask("spread", **scope.parameters())
+    }
+
+
+def timeline(scope: Scope) -> list[dict[str, Any]]:
+    """Each provider's figures per step of time: rates in 0..1, latencies in ms, cost per 1,000 calls."""
+    step = bounds().step_s(scope.seconds)
+    return [_point(row, step) for row in ask("timeline", step=step, **scope.parameters())]
+
+
+def _point(row: dict[str, Any], step: int) -> dict[str, Any]:
+    finished = row["calls"] - row["cancelled"]
+    first, whole = row["first_token_buckets"], row["duration_buckets"]
+    return {
+        "at": row["at"],
+        "provider": row["provider"],
+        "calls": row["calls"],
+        "per_minute": row["calls"] * 60 / step,
+        "failure_rate": row["failed"] / finished if finished else None,
+        "quality": float(row["quality_sum"]) / row["quality_calls"]
+        if row["quality_calls"]
+        else None,
+        "cost_per_1000": float(1000 * row["cost"] / row["priced"]) if row["priced"] else None,
+        "first_token_p50": stats.quantile(first, 0.5),
+        "first_token_p95": stats.quantile(first, 0.95),
+        "duration_p50": stats.quantile(whole, 0.5),
+        "duration_p95": stats.quantile(whole, 0.95),
+    }
+
+
+def workloads() -> list[str]:
+    """The workloads of the plan and of the calls."""
+    plan_ = plan()
+    planned = list(plan_.workloads) if plan_ else []
+    seen = [row["workload"] for row in ask("workloads")]
+    return list(dict.fromkeys(planned + seen))
+
+
+def providers() -> list[str]:
+    """The providers seen, busiest first; shadow calls count here."""
+    return [row["provider"] for row in ask("providers")]
+
+
+def plan() -> Plan | None:
+    """The plan in force; None when none was recorded."""
+    found = ask("plan")
+    return msgspec.json.decode(found[0]["document"], type=Plan) if found else None
+
+
+def stage_changes(scope: Scope) -> list[dict[str, Any]]:
+    """Stage changes in the scope: at, workload, stage, shares by endpoint."""
+    found = ask("events", seconds=scope.seconds, workload=scope.workload)
+    return [
+        {"shares": {}, **msgspec.json.decode(row["fields"], type=dict), "at": row["at"]}
+        for row in found
+        if row["kind"] == "stage_changed"
+    ]
+
+
+def migration(seconds: int) -> list[dict[str, Any]]:
+    """Calls and migrated calls per step of time and workload, of the plan's two arms."""
+    return ask("migration", seconds=seconds, step=bounds().step_s(seconds))
+
+
+def shares_now() -> dict[str, float]:
+    """By workload, the candidates' share of the users' calls in the last 15 minutes."""
+    found: dict[str, tuple[int, int]] = {}
+    for row in ask("migration", seconds=RANGES["15m"], step=86_400 * 366):
+        migrated, calls = found.get(row["workload"], (0, 0))
+        found[row["workload"]] = (migrated + row["migrated"], calls + row["calls"])
+    return {workload: migrated / calls for workload, (migrated, calls) in found.items() if calls}
+
+
+@dataclass(frozen=True)
+class Saving:
+    """What migrated calls cost, and an estimate of what the baseline would have cost for them."""
+
+    paid: Decimal
+    baseline_would_be: Decimal
+    calls: int  # migrated calls both sums are about
+    left_out: int  # migrated calls whose cost, or whose baseline's, is unknown
+
+    @property
+    def saved(self) -> Decimal:
+        return self.baseline_would_be - self.paid
+
+
+def savings(currency: str) -> dict[str, Saving]:
+    """By workload, day by day: the baseline's cost per call on that day, or on the nearest day before."""
+    return {
+        workload: _saving(days)
+        for workload, days in _by(ask("savings", currency=currency), "workload").items()
+    }
+
+
+def _saving(days: Iterable[dict[str, Any]]) -> Saving:
+    paid = would_be = Decimal(0)
+    compared = left_out = 0
+    price: Decimal | None = None  # the baseline's, per call
+    for row in sorted(days, key=lambda row: (row["day"], row["arm"])):  # baseline before candidate
+        if row["arm"] == "baseline":
+            price = row["cost"] / row["priced"] if row["priced"] else price
+        elif price is None:
+            left_out += row["calls"]
+        else:
+            paid += row["cost"]
+            would_be += price * row["priced"]
+            compared += row["priced"]
+            left_out += row["calls"] - row["priced"]
+    return Saving(paid, would_be, compared, left_out)
+
+
+def _by(found: list[dict[str, Any]], key: str) -> dict[str, list[dict[str, Any]]]:
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in found:
+        groups.setdefault(row[key], []).append(row)
+    return groups
+
+
+def total(parts: Iterable[Saving]) -> Saving:
+    """Several workloads' savings together."""
+    found = list(parts)
+    return Saving(
+        sum((part.paid for part in found), Decimal(0)),
+        sum((part.baseline_would_be for part in found), Decimal(0)),
+        sum(part.calls for part in found),
+        sum(part.left_out for part in found),
+    )
+
+
+def search(
+    seconds: int, workload: str, provider: str, failure: str, text: str, limit: int = 200
+) -> list[dict[str, Any]]:
+    """The newest calls that fit; "" fits everything, failure "*" is any failure."""
+    return ask(
+        "search",
+        seconds=seconds, workload=workload, provider=provider, failure=failure, text=text, limit=limit,
+    )  # fmt: skip
+
+
+def call(call_id: str) -> dict[str, Any] | None:
+    """Everything about one call; None if there is none of that id."""
+    found = ask("call", call=call_id)
+    return found[0] if found else None
+
+
+def conversation(conversation_id: str) -> list[dict[str, Any]]:
+    """The calls of one conversation, oldest first."""
+    return ask("conversation", conversation=conversation_id) if conversation_id else []
+
+
+def accounts() -> list[Account]:
+    """The account in calls of every Kafka cluster there was, the current one first."""
+    return [Account(**row) for row in ask("account")]

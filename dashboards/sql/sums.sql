@@ -1,0 +1,39 @@
+-- One row per provider: what it did for users in the last seconds, cost in the report's currency.
+-- priced = calls whose cost is known in that currency; with priced = 0 the cost means nothing.
+SELECT
+    provider, side AS arm, calls, failed, provider_failed, cancelled, streams, with_usage,
+    input_tokens, cache_read_input_tokens, output_tokens,
+    quality_calls, quality_sum, failures, first_token_buckets, duration_buckets,
+    check_calls, check_sums, costs.cost AS cost, costs.priced AS priced
+FROM
+(
+    SELECT
+        provider, max(m.arm) AS side,
+        sum(m.calls) AS calls, sum(m.failed) AS failed, sum(m.provider_failed) AS provider_failed,
+        sum(m.cancelled) AS cancelled, sum(m.streams) AS streams, sum(m.with_usage) AS with_usage,
+        sum(m.input_tokens) AS input_tokens,
+        sum(m.cache_read_input_tokens) AS cache_read_input_tokens,
+        sum(m.output_tokens) AS output_tokens,
+        sum(m.quality_calls) AS quality_calls, sum(m.quality_sum) AS quality_sum,
+        sumMap(m.failures) AS failures,
+        sumMap(m.first_token_buckets) AS first_token_buckets,
+        sumMap(m.duration_buckets) AS duration_buckets,
+        sumMap(m.check_calls) AS check_calls, sumMap(m.check_sums) AS check_sums
+    FROM v_minutes AS m
+    WHERE
+        minute >= toStartOfMinute(now() - {seconds:UInt32})
+        AND arm != 'shadow'
+        AND ({workload:String} = '' OR workload = {workload:String})
+    GROUP BY provider
+) AS sums
+LEFT JOIN
+(
+    SELECT provider, sum(amount) AS cost, sum(calls) AS priced
+    FROM (SELECT *, if({currency:String} = 'CNY', cost_cny, cost_usd) AS amount FROM v_costs)
+    WHERE isNotNull(amount) AND
+        minute >= toStartOfMinute(now() - {seconds:UInt32})
+        AND arm != 'shadow'
+        AND ({workload:String} = '' OR workload = {workload:String})
+    GROUP BY provider
+) AS costs USING (provider)
+ORDER BY provider

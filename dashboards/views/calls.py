@@ -1,0 +1,249 @@
+"""Calls: find one, and see everything that is known about it."""
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+from markupsafe import Markup
+
+from dashboards import controls, markup, queries, show, state
+from dashboards.markup import PILL, joined
+from dashboards.names import provider_color, short_name
+from dashboards.views.parts import card, viewer_offset
+from dashboards.words import language, t, term, theme
+from pipeline.calls import Failure
+
+ROWS = 200
+
+
+def page() -> None:
+    """Filters and a table; a call that is opened stands in the address as ?call=…"""
+    opened = st.query_params.get("call", "")
+    if opened:
+        _opened(opened)
+    else:
+        _find()
+
+
+def _find() -> None:
+    seconds, workload, provider, failure, text = _filters()
+    if not state.explain():
+        return
+    found = queries.search(seconds, workload, provider, failure, text, ROWS)
+    if not found:
+        st.info(t("calls.nothing"), icon=":material/search_off:")
+        return
+    st.caption(t("calls.found", n=len(found), most=ROWS))
+    picked = st.dataframe(
+        _frame(found), hide_index=True, height=620, on_select="rerun", selection_mode="single-row",
+        key="calls_table", column_config=_columns(), placeholder=show.UNKNOWN,
+    )  # fmt: skip
+    if picked.selection.rows:
+        _open(found[picked.selection.rows[0]]["call_id"])
+
+
+def _open(call_id: str) -> None:
+    st.query_params["call"] = call_id
+    st.rerun()
+
+
+def _filters() -> tuple[int, str, str, str, str]:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        seconds = controls.time_range("1h")
+        workload = controls.workload()
+        provider = controls.in_url(
+            "provider", ["", *queries.providers()], "", st.selectbox,
+            label=t("provider"), label_visibility="collapsed", width=240,
+            format_func=lambda key: short_name(key, language()) if key else t("provider.all"),
+        )  # fmt: skip
+        failure = controls.in_url(
+            "failure", ["", "*", *Failure], "", st.selectbox,
+            label=t("failure"), label_visibility="collapsed", width=220,
+            format_func=lambda key: {"": t("failure.all"), "*": t("failure.any")}.get(key) or term("failure", key),
+        )  # fmt: skip
+        text = st.text_input(
+            t("calls.search"), st.query_params.get("q", ""), placeholder=t("calls.search"), key="q",
+            label_visibility="collapsed", icon=":material/search:", width=320,
+        )  # fmt: skip
+        controls.remember("q", text)
+    return seconds, workload, provider, failure, text.strip()
+
+
+def _frame(found: list[dict[str, Any]]) -> pd.DataFrame:
+    offset = viewer_offset()
+    return pd.DataFrame(
+        {
+            "at": show.instant(row["started_at"], offset)[5:-4],
+            "provider": short_name(row["provider"], language()),
+            "model": row["model"],
+            "workload": row["workload"],
+            "arm": t(f"arm.{row['arm'] or 'none'}"),
+            "outcome": term("failure", row["failure"]) if row["failure"] else t("calls.answered"),
+            "first_token": row["time_to_first_token_ms"],
+            "duration": row["duration_ms"],
+            "tokens": f"{show.count(row['input_tokens'])} → {show.count(row['output_tokens'])}",
+            "cost": show.money(row["cost"], row["currency"]),
+            "quality": None if row["quality"] is None else 100 * float(row["quality"]),
+            "call_id": row["call_id"],
+        }
+        for row in found
+    )
+
+
+def _columns() -> dict[str, Any]:
+    numbers = {
+        "first_token": st.column_config.NumberColumn(t("calls.first_token"), format="%d ms"),
+        "duration": st.column_config.NumberColumn(t("calls.duration"), format="%d ms"),
+        "quality": st.column_config.NumberColumn(t("calls.quality"), format="%.0f %%"),
+    }
+    texts = ("at", "provider", "model", "workload", "arm", "outcome", "cost", "call_id")
+    tokens = {"tokens": st.column_config.TextColumn(t("calls.tokens_column"))}
+    return numbers | tokens | {key: st.column_config.TextColumn(t(f"calls.{key}")) for key in texts}
+
+
+def _opened(call_id: str) -> None:
+    if st.button(t("calls.back"), icon=":material/arrow_back:"):
+        del st.query_params["call"]
+        st.rerun()
+    call = queries.call(call_id)
+    if call is None:
+        st.warning(t("calls.gone"), icon=":material/search_off:")
+        return
+    with st.container(border=True, key="card-head"):
+        st.html(_head(call))
+    left, right = st.columns(2)
+    with left, card("calls.timeline"):
+        st.html(_timeline(call))
+    with left, card("calls.tokens"):
+        st.html(_tokens(call))
+    with right, card("calls.checks"):
+        st.html(_checks(call))
+    with right, card("calls.about"):
+        st.html(_about(call))
+    with card("calls.conversation"):
+        _conversation(call)
+
+
+def _head(call: dict[str, Any]) -> Markup:
+    failure = call["failure"]
+    outcome = (
+        PILL.format("bad", term("failure", failure))
+        if failure
+        else PILL.format("good", t("calls.answered"))
+    )
+    what = markup.provider(call["provider"], language(), theme())
+    words = Markup('<p class="sentence">{} · {} {}</p>').format(what, call["model"], outcome)
+    if failure:
+        words += Markup("<p>{} <small>{} · {}</small></p>").format(
+            call["failure_message"] or "",
+            call["failure_code"],
+            t(f"fault.{call['fault'] or 'none'}"),
+        )
+    return words
+
+
+def _timeline(call: dict[str, Any]) -> Markup:
+    first, whole = call["time_to_first_token_ms"], call["duration_ms"]
+    color = provider_color(call["provider"], theme())
+    parts = [
+        (t("calls.waiting"), first, 0.55),
+        (t("calls.streaming"), None if whole is None or first is None else whole - first, 1.0),
+    ]
+    if first is None:
+        parts = [(t("calls.whole"), whole, 1.0)]
+    steps = joined(
+        Markup('<i style="flex:{} 0 auto;background:{};opacity:{}">{} {}</i>').format(
+            max(1, ms), color, opacity, words, show.milliseconds(ms)
+        )
+        for words, ms, opacity in parts
+        if ms is not None
+    )
+    offset = viewer_offset()
+    return Markup('<div class="steps">{}</div>').format(steps) + markup.facts([
+        (t("calls.at"), show.instant(call["started_at"], offset)),
+        (t("calls.first_token"), show.milliseconds(first)),
+        (t("calls.duration"), show.milliseconds(whole)),
+        (t("calls.visible"), show.instant(call["inserted_at"], offset)),
+    ])  # fmt: skip
+
+
+def _tokens(call: dict[str, Any]) -> Markup:
+    cost = show.exact_money(call["cost"], call["currency"])
+    note = (
+        t(f"unpriced.{call['cost_unknown']}")
+        if call["cost_unknown"] in queries.UNPRICED
+        else call["cost_unknown"]
+    )
+    names = (
+        "input",
+        "cache_read_input",
+        "cache_write_5m_input",
+        "cache_write_1h_input",
+        "output",
+        "reasoning_output",
+    )
+    pairs = [(t(f"tokens.{name}"), show.count(call[f"{name}_tokens"])) for name in names]
+    pairs += [
+        (t("calls.cost"), f"{cost} {note}".strip()),
+        (t("calls.price_id"), call["price_id"] or show.UNKNOWN),
+    ]
+    if call["usage_estimated"] or call["cost_estimated"]:
+        pairs.append((t("calls.estimated"), t("calls.estimated.help")))
+    return markup.facts(pairs)
+
+
+def _checks(call: dict[str, Any]) -> Markup:
+    lines = [
+        [term("check", name), call["evidence"].get(name, ""), _mark(float(value))]
+        for name, value in call["checks"].items()
+    ]
+    lines += [[t("calls.finding"), finding, ""] for finding in call["findings"]]
+    lines += [[t("calls.doubt"), doubt, ""] for doubt in call["doubts"]]
+    if not lines:
+        return Markup("<small>{}</small>").format(t("calls.no_checks"))
+    heads = [t("calls.check"), t("calls.evidence"), t("calls.value")]
+    return markup.table(heads, lines, text_columns=2)
+
+
+def _mark(value: float) -> Markup:
+    return PILL.format(
+        "good" if value >= 1 else "bad" if value <= 0 else "warn",
+        f"{value:.2f}".rstrip("0").rstrip("."),
+    )
+
+
+def _about(call: dict[str, Any]) -> Markup:
+    names = ("call_id", "request_id", "attempt", "conversation_id", "workload", "app", "team", "stage", "request_model",
+             "response_model", "host", "protocol", "http_status", "finish_reason", "source", "origin", "shadow_of")  # fmt: skip
+    pairs = [
+        (t(f"about.{name}"), str(call[name])) for name in names if call[name] not in ("", None)
+    ]
+    pairs += [(f"{t('about.tag')} {key}", value) for key, value in call["tags"].items()]
+    return markup.facts(pairs)
+
+
+def _conversation(call: dict[str, Any]) -> None:
+    found = queries.conversation(call["conversation_id"])
+    others = [row for row in found if row["call_id"] != call["call_id"]]
+    if not others:
+        st.caption(t("calls.alone"))
+        return
+    offset = viewer_offset()
+    frame = pd.DataFrame(
+        {
+            "at": show.instant(row["started_at"], offset),
+            "provider": short_name(row["provider"], language()),
+            "model": row["model"],
+            "arm": t(f"arm.{row['arm'] or 'none'}"),
+            "outcome": term("failure", row["failure"]) if row["failure"] else t("calls.answered"),
+            "duration": row["duration_ms"],
+            "call_id": row["call_id"],
+        }
+        for row in others
+    )
+    picked = st.dataframe(
+        frame, hide_index=True, on_select="rerun", selection_mode="single-row",
+        key=f"conversation:{call['call_id']}", column_config=_columns(),
+    )  # fmt: skip
+    if picked.selection.rows:
+        _open(others[picked.selection.rows[0]]["call_id"])

@@ -1,0 +1,253 @@
+"""Compare: is the candidate as good as what we have, in one workload?"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import streamlit as st
+from markupsafe import Markup
+
+from dashboards import charts, controls, markup, queries, show, state, stats
+from dashboards.markup import PILL
+from dashboards.names import short_name
+from dashboards.queries import Scope, Sums
+from dashboards.stats import Estimate
+from dashboards.views.live import failure_rows
+from dashboards.views.parts import card, csv_button, draw, palette
+from dashboards.words import language, t, term, theme
+
+Shown = Callable[[float | None], str]
+
+
+def page() -> None:
+    """Filters above; figures are drawn again every few seconds."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        workload = controls.workload(everything=False)
+        seconds = controls.time_range("24h")
+    _figures(controls.scope(seconds, workload))
+
+
+@st.fragment(run_every=5)
+def _figures(scope: Scope) -> None:
+    with state.store_needed():
+        if not state.explain():
+            return
+        found = sorted(queries.sums(scope), key=lambda s: (s.arm != "baseline", -s.calls))
+        baseline = next((s for s in found if s.arm == "baseline"), None)
+        candidates = [s for s in found if s.arm == "candidate"]
+        if not found or not candidates:
+            st.info(t("compare.nothing"), icon=":material/balance:")
+        else:
+            if baseline is None:
+                st.warning(t("compare.no_baseline"), icon=":material/info:")
+            _compare(scope, baseline, _picked(candidates))
+
+
+def _picked(candidates: list[Sums]) -> list[Sums]:
+    if len(candidates) < 2:
+        return candidates
+    names = {s.provider: short_name(s.provider, language()) for s in candidates}
+    chosen = st.pills(
+        t("compare.candidates"), list(names), selection_mode="multi", default=list(names),
+        format_func=names.__getitem__, key="candidates",
+    )  # fmt: skip
+    return [s for s in candidates if s.provider in chosen] or candidates
+
+
+def _compare(scope: Scope, baseline: Sums | None, candidates: list[Sums]) -> None:
+    sides = ([baseline] if baseline else []) + candidates
+    figures = figures_of(scope, sides)
+    with card("compare.figures"):
+        st.html(_table(figures, baseline, sides))
+        st.caption(t("compare.intervals"))
+        csv_button(
+            csv_rows(scope, figures, baseline, sides),
+            f"compare-{scope.workload}.csv",
+            "compare_csv",
+        )
+    colors = palette([s.provider for s in sides])
+    left, right = st.columns(2)
+    with left, card("live.failures"):
+        rows = failure_rows(sides)
+        draw(charts.failures(rows, colors)) if rows else st.caption(t("live.no_failures"))
+    with right, card("compare.latency"):
+        rows = [
+            {"name": short_name(s.provider, language()), "ms": ms, "share": share}
+            for s in sides
+            for ms, share in stats.cumulative(s.duration_buckets)
+        ]
+        draw(charts.distribution(rows, colors)) if rows else st.caption(t("nothing_to_draw"))
+
+
+class Figure:
+    """One line of the comparison: how it is named and shown, and each provider's estimate.
+
+    `better` is −1 where less is better, +1 where more is, 0 where neither is.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        help_: str,
+        shown: Shown,
+        better: int,
+        values: dict[str, Estimate | None],
+        *,
+        share: bool = False,
+    ) -> None:
+        self.name, self.help, self.shown, self.better = name, help_, shown, better
+        self.values, self.share = values, share
+
+    def against(self, provider: str, baseline: str) -> Estimate | None:
+        """The difference of two shares with its interval; None for anything else."""
+        if not self.share:
+            return None
+        return stats.difference(self.values[provider], self.values[baseline])
+
+
+def figures_of(scope: Scope, sides: list[Sums]) -> list[Figure]:
+    """Everything that is compared, in the order it is shown."""
+    money = partial(show.money, currency=scope.currency)
+    spreads = {of: queries.spreads(scope, of) for of in ("cost", "input", "output")}
+
+    def figure(
+        key: str,
+        shown: Shown,
+        better: int,
+        value: Callable[[Sums], Estimate | None],
+        *,
+        share: bool = False,
+    ) -> Figure:
+        return Figure(
+            t(key),
+            t(f"{key}.help"),
+            shown,
+            better,
+            {s.provider: value(s) for s in sides},
+            share=share,
+        )
+
+    def mean(of: str) -> Callable[[Sums], Estimate | None]:
+        return lambda s: stats.mean(spreads[of][s.provider]) if s.provider in spreads[of] else None
+
+    percent = partial(show.percent, digits=2)
+    found = [
+        figure(
+            "compare.provider_failures", percent, -1, lambda s: s.provider_failure_rate, share=True
+        ),
+        figure("compare.all_failures", percent, -1, lambda s: s.failure_rate, share=True),
+        figure(
+            "compare.ttft_p50",
+            show.milliseconds,
+            -1,
+            lambda s: stats.latency(s.first_token_buckets, 0.5),
+        ),
+        figure(
+            "compare.ttft_p95",
+            show.milliseconds,
+            -1,
+            lambda s: stats.latency(s.first_token_buckets, 0.95),
+        ),
+        figure(
+            "compare.duration_p50",
+            show.milliseconds,
+            -1,
+            lambda s: stats.latency(s.duration_buckets, 0.5),
+        ),
+        figure(
+            "compare.duration_p95",
+            show.milliseconds,
+            -1,
+            lambda s: stats.latency(s.duration_buckets, 0.95),
+        ),
+        figure("compare.input_tokens", show.count, 0, mean("input")),
+        figure("compare.output_tokens", show.count, 0, mean("output")),
+        figure("compare.cost", money, -1, mean("cost")),
+        figure("compare.quality", percent, 1, lambda s: s.quality, share=True),
+    ]
+    checks = sorted({name for s in sides for name in s.check_calls})
+    return found + [
+        Figure(
+            term("check", name),
+            t("compare.check.help"),
+            percent,
+            1,
+            {s.provider: s.check(name) for s in sides},
+            share=True,
+        )
+        for name in checks
+    ]
+
+
+def _table(figures: list[Figure], baseline: Sums | None, sides: list[Sums]) -> Markup:
+    heads = [t("compare.figure")]
+    for s in sides:
+        heads.append(markup.provider(s.provider, language(), theme()))
+        if baseline and s is not baseline:
+            heads.append(t("compare.difference"))
+    return markup.table(heads, (_line(figure, baseline, sides) for figure in figures))
+
+
+def _line(figure: Figure, baseline: Sums | None, sides: list[Sums]) -> list[Markup]:
+    cells = [markup.HINT.format(figure.help, figure.name)]
+    for s in sides:
+        estimate = figure.values[s.provider]
+        note = t("compare.rests_on", n=show.count(estimate.n)) if estimate else ""
+        span = show.span(estimate, figure.shown)
+        cells.append(
+            markup.with_small(
+                figure.shown(estimate.value if estimate else None),
+                f"{span} · {note}" if span else note,
+            )
+        )
+        if baseline and s is not baseline:
+            cells.append(_difference(figure, s.provider, baseline.provider))
+    return cells
+
+
+def _difference(figure: Figure, provider: str, baseline: str) -> Markup:
+    gap = figure.against(provider, baseline)
+    if gap is not None:
+        tone = _tone(gap, figure.better)
+        return PILL.format(tone, show.points(gap.value, 2)) + Markup("<small>{}</small>").format(
+            show.span(gap, partial(show.points, digits=2))
+        )
+    ours, theirs = figure.values[provider], figure.values[baseline]
+    if ours is None or theirs is None or not theirs.value:
+        return markup.UNKNOWN
+    tone = "plain"
+    if figure.better and (ours.high < theirs.low or ours.low > theirs.high):
+        tone = "good" if (ours.value - theirs.value) * figure.better > 0 else "bad"
+    return PILL.format(tone, f"× {ours.value / theirs.value:.2f}")
+
+
+def _tone(gap: Estimate, better: int) -> str:
+    """Good or bad only where the whole interval lies on one side of zero."""
+    if gap.low <= 0 <= gap.high:
+        return "plain"
+    return "good" if gap.value * better > 0 else "bad"
+
+
+def csv_rows(
+    scope: Scope, figures: list[Figure], baseline: Sums | None, sides: list[Sums]
+) -> list[dict[str, Any]]:
+    """The comparison as a table of plain numbers: shares in 0..1, times in ms, money in the scope's currency."""
+    rows = []
+    for figure in figures:
+        for s in sides:
+            estimate = figure.values[s.provider]
+            gap = (
+                figure.against(s.provider, baseline.provider)
+                if baseline and s is not baseline
+                else None
+            )
+            rows.append({
+                "workload": scope.workload, "figure": figure.name, "provider": s.provider, "arm": s.arm,
+                "value": estimate and estimate.value, "low": estimate and estimate.low,
+                "high": estimate and estimate.high, "calls": estimate and estimate.n,
+                "difference": gap and gap.value, "difference_low": gap and gap.low,
+                "difference_high": gap and gap.high, "currency": scope.currency,
+                "seconds": scope.seconds, "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            })  # fmt: skip
+    return rows

@@ -1,0 +1,50 @@
+"""What several pages draw alike: cards with a title and its explanation, charts, CSV files."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+from dashboards import charts, show
+from dashboards.names import provider_color, short_name
+from dashboards.words import language, t, theme
+
+
+@contextmanager
+def card(key: str) -> Iterator[None]:
+    """A framed box headed by the words `key`, explained by the words `key.help`."""
+    with st.container(border=True, key=f"card-{key.replace('.', '-')}"):
+        st.markdown(f"**{t(key)}**", help=t(f"{key}.help"))
+        yield
+
+
+def draw(chart: alt.Chart | alt.LayerChart) -> None:
+    """Shows a chart across the width it has."""
+    st.altair_chart(charts.styled(chart, theme()), width="stretch", theme=None)
+
+
+def palette(providers: Sequence[str]) -> dict[str, str]:
+    """Name in the language in force → colour in the theme in force, for the legend of a chart."""
+    return {short_name(p, language()): provider_color(p, theme()) for p in providers}
+
+
+def with_names(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with the provider's name beside its id."""
+    return [{**row, "name": short_name(row["provider"], language())} for row in rows]
+
+
+def viewer_offset() -> int:
+    """The viewer's distance from UTC in minutes, as browsers count it: negative to the east."""
+    return int(st.context.timezone_offset or 0)
+
+
+def csv_button(rows: Sequence[Mapping[str, Any]], file_name: str, key: str) -> None:
+    """Offers the rows as a CSV file a spreadsheet opens without running anything."""
+    safe = [{name: show.csv_cell(value) for name, value in row.items()} for row in rows]
+    st.download_button(
+        t("csv"), pd.DataFrame(safe).to_csv(index=False).encode("utf-8-sig"), file_name, "text/csv",
+        icon=":material/download:", key=key,
+    )  # fmt: skip

@@ -1,0 +1,221 @@
+"""Pipeline: is everything accounted for, and what could not be used or priced?"""
+
+import json
+
+import streamlit as st
+from markupsafe import Markup
+
+from dashboards import charts, markup, queries, show, state
+from dashboards.markup import PILL, joined
+from dashboards.names import short_name
+from dashboards.queries import Account
+from dashboards.views.parts import card, draw, viewer_offset
+from dashboards.words import language, t, term, theme
+
+FIGURE = Markup('<div title="{}"><b>{}</b><span>{}</span></div>')
+TONES = {"balanced": "good", "in_flight": "good", "settling": "plain", "unbalanced": "bad"}
+ACCENT = {"light": "#0B6E6E", "dark": "#4FC3B8"}
+
+
+@st.fragment(run_every=2)
+def page() -> None:
+    """Everything is drawn again every two seconds."""
+    with state.store_needed():
+        _account(queries.accounts())
+        left, right = st.columns(2)
+        with left, card("pipeline.freshness"):
+            _freshness()
+        with right, card("pipeline.throughput"):
+            _throughput()
+        with card("pipeline.partitions"):
+            _partitions()
+        with card("pipeline.rejected"):
+            _rejected()
+        left, right = st.columns(2)
+        with left, card("pipeline.unpriced"):
+            _unpriced()
+        with right, card("pipeline.doubts"):
+            _doubts()
+
+
+def _account(accounts: list[Account]) -> None:
+    with card("pipeline.account"):
+        if not accounts or not accounts[0].current:
+            st.caption(t("pipeline.no_partitions"))
+        else:
+            _one_account(accounts[0])
+        if gone := [account for account in accounts if not account.current and account.produced]:
+            with st.expander(t("pipeline.old_accounts", n=len(gone))):
+                for account in gone:
+                    _one_account(account)
+
+
+def _one_account(account: Account) -> None:
+    st.html(_verdict(account) + _figures([
+        ("produced", account.produced), ("stored", account.stored), ("rejected", account.rejected),
+        ("duplicates", account.duplicates), ("in_flight", max(0, account.in_flight)), ("waiting", account.waiting),
+    ]))  # fmt: skip
+    if account.dropped:
+        st.warning(t("pipeline.dropped", n=show.count(account.dropped)), icon=":material/warning:")
+
+
+def _verdict(account: Account) -> Markup:
+    if account.produced == 0:
+        return PILL.format("empty", t("pipeline.uncounted"))
+    words = t(f"pipeline.account.{account.state}", n=show.count(abs(account.in_flight)))
+    return PILL.format(TONES[account.state], words)
+
+
+def _figures(pairs: list[tuple[str, int]]) -> Markup:
+    return Markup('<div class="figures">{}</div>').format(
+        joined(
+            FIGURE.format(t(f"pipeline.{key}.help"), show.count(value), t(f"pipeline.{key}"))
+            for key, value in pairs
+        )
+    )
+
+
+def _freshness() -> None:
+    found = queries.freshness()
+    offset = viewer_offset()
+    st.html(markup.facts([
+        (t("pipeline.age"), show.seconds(found.age_s)),
+        (t("pipeline.delay_p50"), show.milliseconds(found.p50_ms) if found.calls else show.UNKNOWN),
+        (t("pipeline.delay_p99"), show.milliseconds(found.p99_ms) if found.calls else show.UNKNOWN),
+        (t("pipeline.rate"), show.pace(found.calls_per_second)),
+        (t("pipeline.last_batch"), show.instant(found.last_batch_at, offset)),
+        (t("pipeline.last_call"), show.instant(found.last_stored_at, offset)),
+    ]))  # fmt: skip
+
+
+def _throughput() -> None:
+    rows = queries.ask("throughput")
+    draw(charts.bars(rows, ACCENT[theme()])) if rows else st.caption(t("nothing_to_draw"))
+
+
+def _partitions() -> None:
+    found = queries.ask("partitions")
+    if not found:
+        st.caption(t("pipeline.no_partitions"))
+        return
+    live = [row for row in found if row["current"]]
+    st.html(_partition_table(live))
+    if gone := [row for row in found if not row["current"]]:
+        with st.expander(t("pipeline.old_clusters", n=len(gone))):
+            st.html(_partition_table(gone))
+
+
+def _partition_table(rows: list[dict[str, object]]) -> Markup:
+    counted = ("produced", "read", "in_flight", "stored", "rejected", "duplicates", "gaps")
+    heads = [
+        t("pipeline.partition"),
+        *(t(f"pipeline.messages.{name}") for name in counted),
+        t("pipeline.state"),
+    ]
+    return markup.table(
+        heads,
+        (
+            [
+                markup.with_small(f"{row['topic']}/{row['kafka_partition']}", str(row["cluster"])),
+                *(show.count(int(str(row[name]))) for name in counted),
+                PILL.format("bad", t("pipeline.gap"))
+                if row["gaps"]
+                else PILL.format("good", t("pipeline.whole")),
+            ]
+            for row in rows
+        ),
+    )
+
+
+def _rejected() -> None:
+    found = queries.ask("rejected")
+    if not found:
+        st.caption(t("pipeline.nothing_rejected"))
+        return
+    heads = [t(f"pipeline.rejected.{key}") for key in ("reason", "detail", "example", "messages")]
+    st.html(
+        markup.table(
+            heads,
+            (
+                [
+                    markup.with_small(
+                        term("rejected", row["reason"]),
+                        show.moment(row["last_at"], viewer_offset()),
+                    ),
+                    row["detail"],
+                    Markup("<pre>{}</pre><small>{}</small>").format(
+                        _text(row["example"])[:600], row["origin"]
+                    ),
+                    show.count(row["messages"]),
+                ]
+                for row in found
+            ),
+            text_columns=3,
+        )
+    )
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _unpriced() -> None:
+    found = queries.ask("unpriced")
+    if not found:
+        st.caption(t("pipeline.all_priced"))
+        return
+    heads = [t(f"pipeline.unpriced.{key}") for key in ("model", "reason", "calls")]
+    st.html(
+        markup.table(
+            heads,
+            (
+                [
+                    markup.with_small(row["model"] or "?", short_name(row["provider"], language())),
+                    term("unpriced", row["reason"]),
+                    show.count(row["calls"]),
+                ]
+                for row in found
+            ),
+            text_columns=2,
+        )
+    )
+    missing = [row for row in found if row["reason"] in ("unknown_model", "no_price")]
+    if missing:
+        st.caption(t("pipeline.unpriced.mend"))
+        st.code(
+            "\n\n".join(facts_line(row["provider"], row["model"]) for row in missing[:5]),
+            language="yaml",
+        )
+
+
+def facts_line(provider: str, model: str) -> str:
+    """What to add to a provider's facts so that calls of the model get a price; amounts are left to fill in."""
+    name = provider if provider.replace("-", "").replace("_", "").isalnum() else "PROVIDER"
+    return (
+        f"# pipeline/facts/providers/{name}.yml, under models:\n"
+        f"- id: {json.dumps(model, ensure_ascii=False)}\n"
+        "  prices:\n"
+        '    - region: ""\n'
+        "      currency: CNY\n"
+        "      per_million: {input: ?, output: ?}\n"
+        "      effective_from: ?\n"
+        "      verified: false"
+    )
+
+
+def _doubts() -> None:
+    found = queries.ask("doubts")
+    if not found:
+        st.caption(t("pipeline.no_doubts"))
+        return
+    heads = [t(f"pipeline.doubts.{key}") for key in ("doubt", "example", "calls")]
+    st.html(
+        markup.table(
+            heads,
+            (
+                [term("doubt", row["doubt"]), row["example"], show.count(row["calls"])]
+                for row in found
+            ),
+            text_columns=2,
+        )
+    )

@@ -1,0 +1,308 @@
+"""A believable two days of a migration, written straight into a migrated store for the page tests.
+
+Everything is a function of a row's number, so two seeds at the same instant are equal. The rows
+obey the account: what the producer made = stored + rejected + duplicates + in flight.
+"""
+
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pipeline.catalog import Catalog
+from pipeline.settings import Settings
+from pipeline.store.connect import Client, connect
+from pipeline.store.migrate import migrate
+
+CALLS = 40_000
+SPAN_S = 2 * 86_400
+PARTITIONS = 4
+REJECTED = (
+    ("not_json", "the bytes are not JSON: Expecting value", "<html>502 Bad Gateway</html>"),
+    ("not_json", "the bytes are not JSON: truncated", '{"call_id": "c-1", "provider": "zhi'),
+    ("unknown_format", "no format of ours fits these fields", '{"hello": "[world](http://x)"}'),
+    ("empty", "the message has no bytes", ""),
+)
+DUPLICATES = 12
+IN_FLIGHT = 8
+
+HOSTILE = "<img src=x onerror=alert(1)> **bold** [link](javascript:alert(1)) =1+1"
+
+#   workload: (names, owner, share of calls, [(stage, when as a fraction of the two days, shares)])
+WORKLOADS: dict[str, tuple[dict[str, str], str, float, list[tuple[str, float, dict[str, float]]]]] = {
+    "support": (
+        {"en": "Support bot", "zh": "客服机器人"}, "Chen Wei", 0.4,
+        [("canary", 0.3, {"kimi": 0.05}), ("quarter", 0.6, {"kimi": 0.25}),
+         ("half", 0.9, {"kimi": 0.5}), ("all", 1.5, {"kimi": 1.0})],
+    ),
+    "code-agent": (
+        {"en": "Code agent", "zh": "编程助手"}, "Li Na", 0.3,
+        [("canary", 0.4, {"glm": 0.1}), ("two-way", 0.8, {"glm": 0.3, "deepseek": 0.1}),
+         ("most", 2.0, {"glm": 0.7, "deepseek": 0.1})],
+    ),
+    "game": (
+        {"en": "Game dialogue", "zh": "游戏对白"}, "Wang Fang", 0.2,
+        [("canary", 0.2, {"doubao": 0.2}), ("majority", 0.5, {"doubao": 0.6}), ("all", 0.85, {"doubao": 1.0})],
+    ),
+    "extraction": (
+        {"en": "Invoice extraction", "zh": "发票信息提取"}, "", 0.1,
+        [("canary", 0.5, {"qwen": 0.1}), ("third", 0.9, {"qwen": 0.33}), ("all", 2.4, {"qwen": 1.0})],
+    ),
+}  # fmt: skip
+
+#   endpoint: provider, model, $ or ¥ per million input and output tokens, first token ms, failures, quality
+ENDPOINTS: dict[str, tuple[str, str, str, float, float, int, float, float]] = {
+    "claude": ("anthropic", "claude-sonnet-4-5", "USD", 3.0, 15.0, 620, 0.006, 0.985),
+    "kimi": ("moonshot", "kimi-k2-0905-preview", "CNY", 4.0, 16.0, 780, 0.009, 0.978),
+    "glm": ("zhipu", "glm-4.6", "CNY", 3.0, 14.0, 540, 0.008, 0.981),
+    "deepseek": ("deepseek", "deepseek-chat", "CNY", 2.0, 3.0, 900, 0.014, 0.94),
+    "doubao": ("volcengine", "doubao-seed-1-6", "CNY", 0.8, 8.0, 430, 0.005, 0.982),
+    "qwen": ("dashscope", "qwen3-max-preview", "CNY", 6.0, 24.0, 510, 0.012, 0.975),
+}
+BASELINE = "claude"
+CHECKS_VERSION = 1
+
+
+def seed(client: Client, *, now: datetime | None = None, calls: int = CALLS) -> None:
+    """Fills an empty, migrated store with two days that end now."""
+    end = now or datetime.now(UTC)
+    start = end - timedelta(seconds=SPAN_S)
+    _seed_calls(client, start, end, calls)
+    _seed_rejected(client, end)
+    _seed_account(client, end, calls)
+    _seed_plan(client, start)
+    _seed_events(client, start)
+
+
+def plan_document(start: datetime) -> dict[str, Any]:
+    """The plan the seeded calls follow, as it stands in `plans.document`."""
+    return {
+        "migration": "Leaving Claude",
+        "baseline": BASELINE,
+        "endpoints": {
+            name: {"provider": row[0], "model": row[1], "key_env": f"{name.upper()}_API_KEY"}
+            for name, row in ENDPOINTS.items()
+        },
+        "workloads": {
+            key: {
+                "name": names,
+                "owner": owner,
+                "match": {"app": key},
+                "stages": [
+                    {"name": name, "from": _iso(_at(start, when)), "shares": shares}
+                    for name, when, shares in stages
+                ],
+            }
+            for key, (names, owner, _, stages) in WORKLOADS.items()
+        },
+        "deadline": _iso(_at(start, 3.0)),
+    }
+
+
+def _at(start: datetime, fraction: float) -> datetime:
+    return start + timedelta(seconds=fraction * SPAN_S)
+
+
+def _iso(at: datetime) -> str:
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _random(key: int) -> str:
+    """SQL: a number in [0, 1) fixed by the row's number and this key."""
+    return f"(cityHash64(number, {key}) % 1000003) / 1000003"
+
+
+def _workload_sql() -> str:
+    edge, cases = 0.0, []
+    for key, (_, _, weight, _) in WORKLOADS.items():
+        edge += weight
+        cases.append(f"{_random(1)} < {edge}, '{key}'")
+    return f"multiIf({', '.join(cases)}, 'support')"
+
+
+def _route_sql(column: str) -> str:
+    """SQL: the endpoint (or the stage's name) in force for `workload` at `progress`."""
+    cases = []
+    for key, (_, _, _, stages) in WORKLOADS.items():
+        for name, when, shares in reversed(stages):
+            edge, arms = 0.0, []
+            for endpoint, share in shares.items():
+                edge += share
+                arms.append(f"{_random(3)} < {edge}, '{endpoint}'")
+            chosen = (
+                f"multiIf({', '.join(arms)}, '{BASELINE}')" if column == "endpoint" else f"'{name}'"
+            )
+            cases.append(f"workload = '{key}' AND progress >= {when}, {chosen}")
+    return f"multiIf({', '.join(cases)}, '{BASELINE if column == 'endpoint' else ''}')"
+
+
+def _by_endpoint(position: int) -> str:
+    """SQL: one column of ENDPOINTS for the row's endpoint."""
+    quote = repr if isinstance(ENDPOINTS[BASELINE][position], str) else str
+    values = [quote(row[position]) for row in ENDPOINTS.values()]
+    return f"transform(endpoint, {list(ENDPOINTS)}, [{', '.join(values)}], {values[0]})"
+
+
+def _seed_calls(client: Client, start: datetime, end: datetime, calls: int) -> None:
+    incident = "endpoint = 'kimi' AND progress BETWEEN 0.93 AND 0.95 AND " + _random(7) + " < 0.3"
+    client.command(f"""
+INSERT INTO calls (
+    cluster, topic, kafka_partition, kafka_offset, position, batch_to, received_at, received_on,
+    inserted_at, call_id, request_id, attempt, final, source, conversation_id, workload, app,
+    team, tags, arm, stage, share, shadow_of, provider, host, protocol, request_model,
+    response_model, model, started_at, time_to_first_token_ms, duration_ms, stream, http_status,
+    finish_reason, failure, failure_code, failure_message, fault, input_tokens,
+    cache_read_input_tokens, cache_write_5m_input_tokens, cache_write_1h_input_tokens,
+    output_tokens, reasoning_output_tokens, usage_estimated, cost, currency, price_id,
+    cost_estimated, cost_unknown, gateway_cost_usd, quality, checks, evidence, checks_version,
+    findings, doubts
+)
+WITH
+    toDateTime64('{start:%Y-%m-%d %H:%M:%S}', 3, 'UTC') AS begin,
+    least(1 - 1e-5, number / {calls}) AS progress,
+    {_workload_sql()} AS workload_,
+    {_route_sql("endpoint").replace("workload =", "workload_ =")} AS routed,
+    workload_ = 'extraction' AND {_random(9)} < 0.1 AS shadow_,
+    if(shadow_, 'deepseek', routed) AS endpoint,
+    {incident} AS in_incident,
+    multiIf(in_incident, 'overloaded',
+            {_random(4)} >= {_by_endpoint(6)}, if({_random(5)} < 0.004, 'cancelled', ''),
+            ['rate_limit', 'server_error', 'timeout', 'overloaded', 'invalid_request', 'truncated_stream']
+                [1 + toUInt8(6 * {_random(6)} * {_random(8)})]) AS failure_,
+    begin + toIntervalMillisecond(toInt64(progress * {SPAN_S} * 1000)) AS started_,
+    toUInt32({_by_endpoint(5)} * exp(1.1 * ({_random(10)} + {_random(11)} - 1))) AS first_,
+    workload_ != 'extraction' AS streamed,
+    failure_ IN ('', 'truncated_stream', 'cancelled') AS answered,
+    toUInt64(200 + 3000 * pow({_random(12)}, 3) + if(workload_ = 'code-agent', 6000, 0)) AS input_,
+    toUInt64(40 + 700 * {_random(13)} * {_random(14)}) AS output_,
+    if({_random(15)} < {_by_endpoint(7)}, 1, 0) AS good,
+    endpoint = 'doubao' AND {_random(16)} < 0.05 AS strange
+SELECT
+    'seed' AS cluster, 'llm.calls' AS topic, number % {PARTITIONS} AS kafka_partition,
+    intDiv(number, {PARTITIONS}) AS kafka_offset, 0 AS position, {calls // PARTITIONS - 1} AS batch_to,
+    inserted_at AS received_at, toDate(inserted_at) AS received_on,
+    least(now64(3), started_ + toIntervalMillisecond(duration_ms + 350 + toUInt32(500 * pow({_random(18)}, 4)))) AS inserted_at,
+    concat('call-', leftPad(toString(number), 6, '0')) AS call_id, concat('req-', toString(number)) AS request_id,
+    1 AS attempt, true AS final, 'cutover' AS source,
+    concat(workload_, '-', toString(intDiv(number, 40))) AS conversation_id, workload_ AS workload, workload_ AS app,
+    if(workload_ = 'game', 'studio', 'platform') AS team,
+    map('env', 'prod', 'note', if(number % 500 = 0, '{HOSTILE}', 'plain')) AS tags,
+    multiIf(shadow_, 'shadow', endpoint = '{BASELINE}', 'baseline', 'candidate') AS arm,
+    {_route_sql("stage").replace("workload =", "workload_ =")} AS stage, NULL AS share,
+    if(shadow_, concat('call-', leftPad(toString(number - 1), 6, '0')), '') AS shadow_of,
+    {_by_endpoint(0)} AS provider, concat('api.', provider, '.example') AS host,
+    'anthropic_messages' AS protocol,
+    {_by_endpoint(1)} AS request_model, request_model AS response_model,
+    if(strange, 'doubao-seed-9-preview', request_model) AS model,
+    started_ AS started_at,
+    if(answered AND streamed, first_, NULL) AS time_to_first_token_ms,
+    if(answered, first_ * 2 + toUInt32(output_ * 14), toUInt32(60 + 900 * {_random(17)})) AS duration_ms,
+    streamed AS stream,
+    transform(failure_, ['rate_limit', 'server_error', 'timeout', 'overloaded', 'invalid_request'],
+              [429, 500, 504, 529, 400], 200) AS http_status,
+    if(answered, 'stop', '') AS finish_reason,
+    failure_ AS failure, if(in_incident, 'engine_overloaded_error', failure_) AS failure_code,
+    if(failure_ = '', '', concat('the vendor said: ', failure_, if(number % 7 = 0, ' {HOSTILE}', ''))) AS failure_message,
+    multiIf(failure_ = '', '', failure_ = 'cancelled', 'client', failure_ = 'invalid_request', 'caller', 'provider') AS fault,
+    if(answered, input_, NULL) AS input_tokens,
+    if(answered, if(workload_ = 'code-agent', toUInt64(input_ * 0.7), 0), NULL) AS cache_read_input_tokens,
+    if(answered, 0, NULL) AS cache_write_5m_input_tokens, if(answered, 0, NULL) AS cache_write_1h_input_tokens,
+    if(answered, output_, NULL) AS output_tokens, NULL AS reasoning_output_tokens,
+    failure_ = 'truncated_stream' AS usage_estimated,
+    if(answered AND NOT strange,
+       toDecimal64((input_ * {_by_endpoint(3)} + output_ * {_by_endpoint(4)}) / 1e6, 12), NULL) AS cost,
+    if(isNull(cost), '', {_by_endpoint(2)}) AS currency,
+    if(isNull(cost), '', concat(provider, '/', model, '@2025-09-01')) AS price_id,
+    isNotNull(cost) AND usage_estimated AS cost_estimated,
+    multiIf(isNotNull(cost), '', strange, 'unknown_model', 'no_usage') AS cost_unknown,
+    NULL AS gateway_cost_usd,
+    if(failure_ IN ('', 'truncated_stream'), toDecimal64((2 + good) / 3, 4), NULL) AS quality,
+    if(isNull(quality), map(), map('delivered', toDecimal64(1, 4), 'complete', toDecimal64(failure_ = '', 4),
+       if(workload_ = 'code-agent', 'tool_calls_valid', 'not_refused'), toDecimal64(good, 4))) AS checks,
+    if(good = 1 OR isNull(quality), map(), map(if(workload_ = 'code-agent', 'tool_calls_valid', 'not_refused'),
+       if(number % 3 = 0, '{HOSTILE}', 'argument "path" is missing'))) AS evidence,
+    {CHECKS_VERSION} AS checks_version,
+    if(failure_ = 'truncated_stream', ['missing_message_stop'], []) AS findings,
+    if(number % 1999 = 0, ['started_in_future'], []) AS doubts
+FROM numbers({calls})
+""")
+
+
+def _seed_rejected(client: Client, end: datetime) -> None:
+    client.insert(
+        "rejected",
+        [
+            ["seed", "llm.calls", n % PARTITIONS, 10**6 + n, 0, 10**6 + n,
+             end - timedelta(minutes=7 * n), end.date(), reason, detail, value]
+            for n, (reason, detail, value) in enumerate(REJECTED)
+        ],
+        column_names=["cluster", "topic", "kafka_partition", "kafka_offset", "position", "batch_to",
+                      "received_at", "received_on", "reason", "detail", "value"],
+    )  # fmt: skip
+
+
+def _seed_account(client: Client, end: datetime, calls: int) -> None:
+    each, rejected, duplicates = (
+        calls // PARTITIONS,
+        len(REJECTED) // PARTITIONS,
+        DUPLICATES // PARTITIONS,
+    )
+    read = each + rejected + duplicates
+    ledger = [
+        ["seed", "llm.calls", p, 0, read - 1, each, rejected, duplicates, "worker-1", end]
+        for p in range(PARTITIONS)
+    ]
+    ends = [
+        ["seed", "llm.calls", p, 0, read + IN_FLIGHT // PARTITIONS, end] for p in range(PARTITIONS)
+    ]
+    gone = [["an-older-broker", "llm.calls", 0, 0, 500, end - timedelta(days=9)]]
+    gone_ledger = [
+        ["an-older-broker", "llm.calls", 0, 0, 499, 0, 0, 0, "worker-1", end - timedelta(days=9)]
+    ]
+    client.insert("ledger", ledger + gone_ledger, column_names=[
+        "cluster", "topic", "kafka_partition", "offset_from", "offset_to",
+        "stored", "rejected", "duplicates", "worker", "inserted_at"])  # fmt: skip
+    client.insert("partitions", ends + gone, column_names=[
+        "cluster", "topic", "kafka_partition", "first_offset", "end_offset", "observed_at"])  # fmt: skip
+    produced = PARTITIONS * read + IN_FLIGHT
+    client.insert(
+        "producers",
+        [["seed", "tap", end, produced, produced - 3, 3, 0]],
+        column_names=["cluster", "producer", "at", "produced", "sent", "waiting", "dropped"],
+    )
+
+
+def _seed_plan(client: Client, start: datetime) -> None:
+    document = json.dumps(plan_document(start), ensure_ascii=False)
+    client.insert("plans", [["seed-plan", document]], column_names=["plan_hash", "document"])
+
+
+def _seed_events(client: Client, start: datetime) -> None:
+    changes = [
+        [f"{key}-{name}", _at(start, when), "stage_changed", key, "",
+         json.dumps({"workload": key, "stage": name, "shares": shares})]
+        for key, (_, _, _, stages) in WORKLOADS.items()
+        for name, when, shares in stages
+        if when < 1
+    ]  # fmt: skip
+    client.insert(
+        "events", changes, column_names=["event_id", "at", "kind", "workload", "provider", "fields"]
+    )
+
+
+@contextmanager
+def seeded(clickhouse_url: str, catalog: Catalog, **sizes: Any) -> Iterator[Settings]:
+    """Settings of a database of its own, migrated and seeded; dropped at the end."""
+    settings = replace(
+        Settings(),
+        clickhouse_url=clickhouse_url,
+        clickhouse_database=f"pages_{uuid.uuid4().hex[:12]}",
+    )
+    migrate(settings, catalog)
+    with connect(settings) as client:
+        seed(client, **sizes)
+        yield settings
+        client.command(f"DROP DATABASE `{settings.clickhouse_database}`")

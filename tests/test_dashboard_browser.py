@@ -1,0 +1,170 @@
+"""The pages in a real Chromium, over a seeded store: figures, no exception, nothing cut off.
+
+Screenshots go to CUTOVER_SCREENSHOTS, else to a temporary folder.
+"""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import process, until
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from seed_store import HOSTILE, seeded
+
+from pipeline.catalog import Catalog
+from pipeline.embedded.ports import free_port
+from pipeline.embedded.supervisor import http_ready
+from pipeline.settings import Settings
+from pipeline.store.connect import connect, rows
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+APP = Path(__file__).parent.parent / "dashboards" / "app.py"
+PAGES = {  # path → what shows that the figures are there
+    "live": ".tile",
+    "compare": ".grid",
+    "rollout": ".sentence",
+    "calls": "[data-testid='stDataFrame']",
+    "pipeline": ".figures",
+}
+
+if not CHROMIUM.exists() and os.environ.get("CI") != "true":
+    pytest.skip("Chromium is not at /usr/bin/chromium", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def settings(clickhouse_url: str, catalog: Catalog) -> Iterator[Settings]:
+    with seeded(clickhouse_url, catalog) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def address(settings: Settings) -> Iterator[str]:
+    """Where the dashboard answers."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.environ().items():
+            patch.setenv(name, value)
+        patch.setenv("PYTHONPATH", str(APP.parent.parent))
+        port = free_port(18600)
+        argv = ["streamlit", "run", str(APP), "--server.address", "127.0.0.1", "--server.port", str(port),
+                "--server.headless", "true", "--browser.gatherUsageStats", "false"]  # fmt: skip
+        with process(*argv) as child:
+            url = f"http://127.0.0.1:{port}"
+            asyncio.run(until(lambda: http_ready(f"{url}/_stcore/health"), child))
+            yield url
+
+
+@pytest.fixture(scope="module")
+def browser(address: str) -> Iterator[Browser]:
+    """Chromium, started last: Playwright keeps an event loop running, and servers start in their own."""
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = Path(os.environ.get("CUTOVER_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+    width, theme, locale = getattr(request, "param", (1280, "light", "en-US"))
+    context = browser.new_context(
+        viewport={"width": width, "height": 900},
+        color_scheme=theme,
+        locale=locale,
+        timezone_id="Asia/Shanghai",
+    )
+    yield context.new_page()
+    context.close()
+
+
+def visit(page: Page, address: str, path: str) -> None:
+    page.goto(
+        f"{address}/{path if path.partition('?')[0] != 'live' else path.removeprefix('live')}"
+    )
+    page.locator(PAGES[path.partition("?")[0]]).first.wait_for(timeout=30_000)
+    expect(page.locator("[data-testid='stException']")).to_have_count(0)
+
+
+LOOKS = [
+    (1280, "light", "en-US"),
+    (1280, "dark", "zh-CN"),
+    (1920, "light", "zh-CN"),
+    (390, "dark", "en-US"),
+]
+
+
+@pytest.mark.parametrize("page", LOOKS, indirect=True, ids=lambda look: "-".join(map(str, look)))
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_shows_its_figures_and_fits(
+    path: str, page: Page, address: str, screenshots: Path, request: pytest.FixtureRequest
+) -> None:
+    visit(page, address, path)
+    if path in ("live", "compare", "rollout", "pipeline"):
+        page.locator(
+            "[data-testid='stVegaLiteChart'] canvas, [data-testid='stVegaLiteChart'] svg"
+        ).first.wait_for()
+    wider = page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth - innerWidth")
+    assert wider <= 0, "the page is wider than the window"
+    height = page.evaluate(
+        "document.querySelector('[data-testid=stMainBlockContainer]').scrollHeight"
+    )
+    page.set_viewport_size({"width": page.viewport_size["width"], "height": min(height + 80, 6000)})
+    page.screenshot(path=screenshots / f"{request.node.name.replace('/', '-')}.png")
+
+
+@pytest.mark.parametrize(
+    "page", [(1280, "light", "en-US"), (1280, "light", "zh-CN")], indirect=True, ids=["en", "zh"]
+)
+def test_the_browsers_language_is_the_first_and_the_other_is_one_click_away(
+    page: Page, address: str
+) -> None:
+    visit(page, address, "rollout")
+    chinese = page.evaluate("navigator.language").startswith("zh")
+    expect(page.get_by_text("各业务" if chinese else "Workloads", exact=True)).to_be_visible()
+    page.get_by_role("radio", name="English" if chinese else "中文").click()
+    expect(page.get_by_text("Workloads" if chinese else "各业务", exact=True)).to_be_visible()
+
+
+def test_a_filter_stands_in_the_address_and_the_address_sets_it(page: Page, address: str) -> None:
+    visit(page, address, "live")
+    page.get_by_role("radio", name="24 hours").click()
+    page.wait_for_url("**range=24h**")
+    visit(page, address, "live?range=24h&workload=game")
+    expect(page.locator(".tile")).to_have_count(2)
+
+
+def test_a_call_opens_by_its_link_and_its_hostile_text_does_nothing(
+    page: Page, address: str, settings: Settings
+) -> None:
+    with connect(settings) as client:
+        sql = (
+            "SELECT call_id FROM v_calls WHERE position(failure_message, {text:String}) > 0 LIMIT 1"
+        )
+        call_id = rows(client, sql, {"text": HOSTILE})[0]["call_id"]
+    page.on("dialog", lambda dialog: pytest.fail("text out of the data ran as a script"))
+    page.goto(f"{address}/calls?call={call_id}")
+    expect(page.locator(".steps").first).to_be_visible(timeout=30_000)
+    expect(page.locator("img[src='x']")).to_have_count(0)
+    assert HOSTILE in page.locator("[data-testid='stMain']").inner_text()
+
+
+def test_the_comparison_downloads_as_csv(page: Page, address: str) -> None:
+    visit(page, address, "compare")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download as CSV").click()
+    text = Path(download.value.path()).read_text("utf-8-sig")
+    assert text.startswith("workload,figure,provider,arm,value,low,high,calls")
+    assert "moonshot" in text

@@ -1,0 +1,200 @@
+"""Every page, in both languages, over an empty, a seeded and an absent store."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from string import Formatter
+
+import pytest
+import streamlit as st
+from seed_store import HOSTILE, seeded
+from streamlit.testing.v1 import AppTest
+
+from dashboards import queries, show, words
+from dashboards.command import run_dashboard
+from pipeline.calls import Failure
+from pipeline.catalog import Catalog
+from pipeline.embedded.ports import free_port
+from pipeline.settings import Settings, SettingsError
+from pipeline.store.connect import Client
+
+DASHBOARDS = Path(words.__file__).parent
+PAGES = ["live", "compare", "rollout", "calls", "pipeline"]
+LANGUAGES = list(words.LANGUAGES)
+PAGE = """
+from dashboards import state
+from dashboards.views import {page}
+with state.store_needed():
+    {page}.page()
+"""
+
+
+@pytest.fixture(scope="module")
+def seeded_settings(clickhouse_url: str, catalog: Catalog) -> Iterator[Settings]:
+    with seeded(clickhouse_url, catalog, calls=8_000) as found:
+        yield found
+
+
+def use(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in settings.environ().items():
+        monkeypatch.setenv(name, value)
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+def run(page: str, language: str, **query: str) -> AppTest:
+    app = AppTest.from_string(PAGE.format(page=page), default_timeout=30)
+    app.session_state["lang"] = language
+    for key, value in query.items():
+        app.query_params[key] = value
+    return app.run()
+
+
+def html(app: AppTest) -> str:
+    return "\n".join(str(element.proto.body) for element in app.get("html"))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_shows_its_figures(
+    page: str, language: str, seeded_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(seeded_settings, monkeypatch)
+    app = run(page, language, range="24h")
+    assert not app.exception
+    assert not app.error
+    assert app.get("html") or app.dataframe
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_says_what_to_do_with_an_empty_store(
+    page: str,
+    language: str,
+    store: Client,
+    store_settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    use(store_settings, monkeypatch)
+    app = run(page, language)
+    assert not app.exception
+    assert not app.error
+    assert app.info or app.caption
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_says_that_the_store_is_away(
+    page: str, language: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(replace(Settings(), clickhouse_url=f"http://127.0.0.1:{free_port(18190)}"), monkeypatch)
+    app = run(page, language)
+    assert not app.exception
+    assert "CUTOVER_CLICKHOUSE_URL" in app.error[0].value
+
+
+def test_a_store_without_tables_asks_for_the_migration(
+    clickhouse_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(
+        replace(Settings(), clickhouse_url=clickhouse_url, clickhouse_database="nobody_made_it"),
+        monkeypatch,
+    )
+    app = run("live", "en")
+    assert not app.exception
+    assert "cutover migrate" in app.warning[0].value
+
+
+def test_the_frame_holds_the_age_of_the_data_and_the_languages(
+    seeded_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(seeded_settings, monkeypatch)
+    app = AppTest.from_file(str(DASHBOARDS / "app.py"), default_timeout=30).run()
+    assert not app.exception
+    assert "newest call" in html(app)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_call_opens_by_its_address_and_hostile_text_stays_text(
+    language: str, seeded_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(seeded_settings, monkeypatch)
+    call = queries.ask(
+        "search",
+        seconds=queries.RANGES["all"],
+        workload="",
+        provider="",
+        failure="*",
+        text="",
+        limit=500,
+    )
+    hostile = next(c for c in call if HOSTILE in queries.call(c["call_id"])["failure_message"])
+    app = run("calls", language, call=hostile["call_id"])
+    assert not app.exception
+    assert "&lt;img src=x onerror=alert(1)&gt;" in html(app)
+    assert "<img" not in html(app)
+
+
+def test_a_call_that_is_not_there_is_said_to_be_missing(
+    seeded_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(seeded_settings, monkeypatch)
+    app = run("calls", "en", call="<b>gone</b>")
+    assert not app.exception
+    assert app.warning
+
+
+def test_both_languages_have_the_same_words_with_the_same_gaps() -> None:
+    english, chinese = (
+        json.loads((words.FOLDER / f"{name}.json").read_text()) for name in LANGUAGES
+    )
+    assert list(english) == list(chinese)
+    for key, text in english.items():
+        assert gaps(text) == gaps(chinese[key]), key
+
+
+def gaps(text: str) -> set[str | None]:
+    return {field for _, field, _, _ in Formatter().parse(text) if field is not None}
+
+
+def test_every_word_a_page_asks_for_is_in_the_dictionary() -> None:
+    sources = "\n".join(path.read_text() for path in DASHBOARDS.rglob("*.py"))
+    asked = set(re.findall(r'\bt\("([a-z0-9_.]+)"', sources))
+    carded = set(re.findall(r'card\("([a-z0-9_.]+)"', sources))
+    asked |= carded | {f"{key}.help" for key in carded} | {f"failure.{name}" for name in Failure}
+    assert asked <= set(words.dictionary("en"))
+
+
+@pytest.mark.parametrize("formula", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+def test_a_spreadsheet_runs_nothing_from_a_csv_file(formula: str) -> None:
+    assert show.csv_cell(formula) == f"'{formula}"
+    assert show.csv_cell("plain") == "plain"
+    assert show.csv_cell(-1.5) == -1.5
+
+
+def test_the_pages_stay_shut_until_the_token_was_given(
+    seeded_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(replace(seeded_settings, dashboard_token="open-sesame"), monkeypatch)
+    app = AppTest.from_function(_gate, default_timeout=30).run()
+    assert [m.value for m in app.markdown] == []
+    app.text_input[0].input("wrong").run()
+    assert app.error and not app.markdown
+    app.text_input[0].input("open-sesame").run()
+    assert [m.value for m in app.markdown] == ["inside"]
+
+
+def _gate() -> None:
+    import streamlit as st
+
+    from dashboards.access import token_needed
+
+    if not token_needed():
+        st.markdown("inside")
+
+
+def test_the_pages_are_not_shown_to_others_without_a_token() -> None:
+    with pytest.raises(SettingsError, match="CUTOVER_DASHBOARD_TOKEN"):
+        run_dashboard(Settings(dashboard_host="0.0.0.0"))

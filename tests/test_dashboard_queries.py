@@ -1,0 +1,253 @@
+"""Every figure of the pages equals a recomputation from the raw rows of `calls`."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import streamlit as st
+from seed_store import ENDPOINTS, PARTITIONS, seeded
+
+from dashboards import queries, stats
+from dashboards.queries import RANGES, Scope
+from pipeline.catalog import Catalog
+from pipeline.settings import Settings
+from pipeline.store.connect import connect, rows
+
+ALL = Scope(RANGES["all"], "", "USD")
+SUPPORT = Scope(RANGES["all"], "support", "CNY")
+SCOPES = [pytest.param(ALL, id="all"), pytest.param(SUPPORT, id="support in CNY")]
+
+ROUNDED = 1e-6  # v_costs keeps 12 digits of each minute's converted sum
+
+Raw = list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def settings(clickhouse_url: str, catalog: Catalog) -> Iterator[Settings]:
+    with seeded(clickhouse_url, catalog, calls=8_000) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def raw(settings: Settings) -> Raw:
+    """Every stored row, as it is."""
+    with connect(settings) as client:
+        return rows(client, "SELECT * FROM calls")
+
+
+@pytest.fixture(scope="module")
+def rate(settings: Settings) -> Callable[[str, str, Any], Decimal]:
+    """One unit of a currency in another on a day, by the latest rate not after it."""
+    with connect(settings) as client:
+        rates = rows(client, "SELECT * FROM v_fx")
+
+    def found(native: str, wanted: str, day: Any) -> Decimal:
+        if native == wanted:
+            return Decimal(1)
+        fits = [
+            r
+            for r in rates
+            if (r["from_currency"], r["to_currency"]) == (native, wanted) and r["valid_from"] <= day
+        ]
+        return Decimal(max(fits, key=lambda r: r["valid_from"])["rate"])
+
+    return found
+
+
+@pytest.fixture(autouse=True)
+def of_this_store(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in settings.environ().items():
+        monkeypatch.setenv(name, value)
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+def users(raw: Raw, scope: Scope, provider: str) -> Raw:
+    """The rows a tile is about: no shadow calls."""
+    return [
+        r for r in raw
+        if r["provider"] == provider and r["arm"] != "shadow" and scope.workload in ("", r["workload"])
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a_tile_counts_calls_and_failures_as_the_rows_do(scope: Scope, raw: Raw) -> None:
+    for tile in queries.sums(scope):
+        mine = users(raw, scope, tile.provider)
+        failed = [r for r in mine if r["failure"] not in ("", "cancelled")]
+        cancelled = [r for r in mine if r["failure"] == "cancelled"]
+        assert tile.calls == len(mine)
+        assert tile.failed == len(failed)
+        assert tile.provider_failed == sum(r["fault"] == "provider" for r in mine)
+        assert tile.finished == len(mine) - len(cancelled)
+        assert tile.failure_rate == stats.proportion(len(failed), len(mine) - len(cancelled))
+        assert sum(tile.failures.values()) == len(failed) + len(cancelled)
+
+
+def test_every_provider_with_user_traffic_has_a_tile_and_shadow_alone_gives_none(raw: Raw) -> None:
+    assert {s.provider for s in queries.sums(ALL)} == {row[0] for row in ENDPOINTS.values()}
+    shadowed = queries.sums(Scope(RANGES["all"], "extraction", "USD"))
+    assert "deepseek" in {r["provider"] for r in raw if r["workload"] == "extraction"}
+    assert "deepseek" not in {s.provider for s in shadowed}
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("q", [0.5, 0.95])
+def test_latencies_are_within_one_percent_of_the_rows(scope: Scope, q: float, raw: Raw) -> None:
+    for tile in queries.sums(scope):
+        mine = users(raw, scope, tile.provider)
+        for buckets, column in (
+            (tile.first_token_buckets, "time_to_first_token_ms"),
+            (tile.duration_buckets, "duration_ms"),
+        ):
+            values = sorted(r[column] for r in mine if r[column] is not None)
+            assert sum(buckets.values()) == len(values)
+            if values:
+                exact = values[max(1, -int(-len(values) * q // 1)) - 1]
+                assert stats.quantile(buckets, q) == pytest.approx(exact, rel=0.0101)
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_cost_is_the_rows_cost_at_the_days_rate(
+    scope: Scope, raw: Raw, rate: Callable[..., Decimal]
+) -> None:
+    for tile in queries.sums(scope):
+        mine = [r for r in users(raw, scope, tile.provider) if r["cost"] is not None]
+        exact = sum(
+            r["cost"] * rate(r["currency"], scope.currency, r["started_at"].date()) for r in mine
+        )
+        assert tile.priced == len(mine)
+        assert tile.cost_per_1000 is not None
+        assert float(tile.cost_per_1000) == pytest.approx(
+            float(1000 * exact / len(mine)), rel=ROUNDED
+        )
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_quality_and_each_check_are_means_of_the_rows(scope: Scope, raw: Raw) -> None:
+    for tile in queries.sums(scope):
+        mine = users(raw, scope, tile.provider)
+        scores = [r["quality"] for r in mine if r["quality"] is not None]
+        assert (tile.quality_calls, tile.quality_sum) == (len(scores), sum(scores))
+        for name in tile.check_calls:
+            values = [r["checks"][name] for r in mine if name in r["checks"]]
+            assert tile.check(name) == stats.proportion(float(sum(values)), len(values))
+
+
+def test_means_per_call_are_those_of_the_rows(raw: Raw) -> None:
+    for of, column in (("input", "input_tokens"), ("output", "output_tokens")):
+        for provider, spread in queries.spreads(SUPPORT, of).items():
+            mine = [r for r in users(raw, SUPPORT, provider) if r["input_tokens"] is not None]
+            found = stats.mean(spread)
+            assert found is not None
+            assert found.n == len(mine)
+            assert found.value == pytest.approx(sum(r[column] for r in mine) / len(mine))
+            assert found.low <= found.value <= found.high
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a_curve_adds_up_to_its_tiles(scope: Scope) -> None:
+    points = queries.timeline(scope)
+    for tile in queries.sums(scope):
+        assert sum(p["calls"] for p in points if p["provider"] == tile.provider) == tile.calls
+
+
+def test_a_shorter_range_holds_the_rows_since_then(settings: Settings) -> None:
+    def counted() -> int:
+        with connect(settings) as client:
+            sql = "SELECT count() AS n FROM calls WHERE started_at >= toStartOfMinute(now() - 3600) AND arm != 'shadow'"
+            return int(rows(client, sql)[0]["n"])
+
+    before, shown, after = (
+        counted(),
+        sum(s.calls for s in queries.sums(Scope(3600, "", "USD"))),
+        counted(),
+    )
+    assert shown in (before, after)
+
+
+def test_the_migrated_share_is_weighted_by_traffic(raw: Raw) -> None:
+    found = queries.migration(RANGES["all"])
+    planned = [r for r in raw if r["arm"] in ("baseline", "candidate")]
+    assert sum(row["calls"] for row in found) == len(planned)
+    assert sum(row["migrated"] for row in found) == sum(r["arm"] == "candidate" for r in planned)
+
+
+def test_savings_compare_priced_calls_day_by_day(raw: Raw, rate: Callable[..., Decimal]) -> None:
+    for workload, saving in queries.savings("USD").items():
+        mine = [
+            r for r in raw if r["workload"] == workload and r["arm"] in ("baseline", "candidate")
+        ]
+        paid = would_be = Decimal(0)
+        calls, price = 0, None
+        for day in sorted({r["started_at"].date() for r in mine}):
+            arms: dict[str, list[Decimal]] = {"baseline": [], "candidate": []}
+            for r in mine:
+                if r["started_at"].date() == day and r["cost"] is not None:
+                    arms[r["arm"]].append(r["cost"] * rate(r["currency"], "USD", day))
+            if arms["baseline"]:
+                price = sum(arms["baseline"], Decimal(0)) / len(arms["baseline"])
+            if price is not None:
+                paid += sum(arms["candidate"], Decimal(0))
+                would_be += price * len(arms["candidate"])
+                calls += len(arms["candidate"])
+        assert float(saving.paid) == pytest.approx(float(paid), rel=ROUNDED)
+        assert float(saving.baseline_would_be) == pytest.approx(float(would_be), rel=ROUNDED)
+        assert saving.calls == calls
+        assert saving.calls + saving.left_out == sum(r["arm"] == "candidate" for r in mine)
+
+
+def test_a_workload_the_baseline_never_priced_has_no_saving() -> None:
+    days = [{"day": 1, "arm": "candidate", "calls": 5, "priced": 5, "cost": Decimal(1)}]
+    assert queries._saving(days) == queries.Saving(Decimal(0), Decimal(0), 0, 5)
+
+
+def test_the_account_balances_and_a_hole_is_seen() -> None:
+    account = queries.accounts()[0]
+    assert account.state == "in_flight"
+    assert (
+        account.produced
+        == account.stored + account.rejected + account.duplicates + account.in_flight
+    )
+    lost = {**account.__dict__, "messages_in_flight": 0, "waiting": 0}
+    assert queries.Account(**lost).state == "unbalanced"
+    newer_word = {**lost, "produced_at": account.observed_at + timedelta(seconds=1)}
+    assert queries.Account(**newer_word).state == "settling"
+    twice = {**account.__dict__, "stored": account.stored + account.in_flight + 1}
+    assert queries.Account(**twice).state == "unbalanced"
+    newer_batch = {**twice, "last_batch_at": account.produced_at + timedelta(seconds=1)}
+    assert queries.Account(**newer_batch).state == "settling"
+
+
+def test_old_clusters_stand_apart() -> None:
+    found = queries.ask("partitions")
+    assert sum(bool(row["current"]) for row in found) == PARTITIONS
+    assert [row["cluster"] for row in found if not row["current"]] == ["an-older-broker"]
+
+
+def test_a_search_finds_by_each_of_its_conditions(raw: Raw) -> None:
+    one = next(r for r in raw if r["failure"] == "rate_limit")
+    everything = RANGES["all"]
+    for text in (one["call_id"], one["conversation_id"], one["request_id"]):
+        assert one["call_id"] in {
+            r["call_id"] for r in queries.search(everything, "", "", "", text)
+        }
+    fits = {"workload": "support", "provider": "moonshot", "failure": "*"}
+    found = queries.search(everything, **fits, text="", limit=10_000)
+    assert len(found) == sum(
+        r["workload"] == "support" and r["provider"] == "moonshot" and r["failure"] != ""
+        for r in raw
+    )
+    assert queries.search(everything, "' OR 1 = 1 --", "", "", "") == []
+
+
+def test_a_call_is_found_whole_and_with_its_conversation(raw: Raw) -> None:
+    one = raw[0]
+    found = queries.call(one["call_id"])
+    assert found is not None
+    assert found["conversation_id"] == one["conversation_id"]
+    assert one["call_id"] in {r["call_id"] for r in queries.conversation(one["conversation_id"])}
+    assert queries.call("no such call") is None
+    assert queries.conversation("") == []
