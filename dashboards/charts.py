@@ -7,6 +7,7 @@ import altair as alt
 import pandas as pd
 
 HEIGHT = 240
+FEW = 3  # moments
 Row = Mapping[str, Any]
 GRID: dict[str, Any] = {"domain": False, "ticks": False, "tickCount": 5}
 MARK = "#7F8694"  # stage changes and plans
@@ -97,9 +98,10 @@ def lines(
     """Curves per provider; with two fields the first is drawn whole, the second dashed. unit: a key of LABELS."""
     data = pd.DataFrame(rows).melt(["at", "name"], list(fields), "field", "value").dropna()
     data["value"] = data["value"].astype(float)
+    few = data["at"].nunique() <= FEW  # a line through a single moment cannot be seen
     return (
         alt.Chart(data)
-        .mark_line(strokeWidth=2, strokeJoin="round")
+        .mark_line(strokeWidth=2, strokeJoin="round", point=few)
         .encode(
             x=_time(),
             y=alt.Y("value:Q", title=None, axis=alt.Axis(labelExpr=LABELS[unit], **GRID)),

@@ -46,6 +46,7 @@ class Sums:
     provider: str
     arm: str
     calls: int
+    recent_calls: int  # of this minute and the one before
     failed: int
     provider_failed: int
     cancelled: int
@@ -103,6 +104,11 @@ class Bounds:
         if self.first is None:
             return float(seconds)
         return max(60.0, min(seconds + self.now.second, (self.now - self.first).total_seconds()))
+
+    @property
+    def recent_minutes(self) -> float:
+        """How long this minute and the one before have lasted."""
+        return 1 + self.now.second / 60
 
     def step_s(self, seconds: int) -> int:
         """The length of a curve's step: whole minutes, about STEPS_AIMED_AT of them."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pipeline.account import messages_behind
 from pipeline.catalog import load_catalog
 from pipeline.embedded.ports import free_port
-from pipeline.embedded.supervisor import Child, http_ready, supervise
+from pipeline.embedded.supervisor import Child, http_ready, supervise, tcp_ready
 from pipeline.kafka import KafkaError, cluster_id, ensure_topics
 from pipeline.plan_file import load_plan, start_plan
 from pipeline.settings import Settings
@@ -39,6 +39,8 @@ def children(settings: Settings) -> list[Child]:
     store_port = settings.clickhouse_url.rpartition(":")[2]
 
     async def broker_ready() -> bool:
+        if not await tcp_ready(kafka_port):  # asked first: aiokafka logs every failed attempt
+            return False
         try:
             await ensure_topics(settings)
         except (KafkaError, OSError):

@@ -1,7 +1,8 @@
 -- One row per provider: what it did for users in the last seconds, cost in the report's currency.
+-- recent_calls are those of this minute and the one before.
 -- priced = calls whose cost is known in that currency; with priced = 0 the cost means nothing.
 SELECT
-    provider, side AS arm, calls, failed, provider_failed, cancelled, streams, with_usage,
+    provider, side AS arm, calls, recent_calls, failed, provider_failed, cancelled, streams, with_usage,
     input_tokens, cache_read_input_tokens, output_tokens,
     quality_calls, quality_sum, failures, first_token_buckets, duration_buckets,
     check_calls, check_sums, costs.cost AS cost, costs.priced AS priced
@@ -9,7 +10,8 @@ FROM
 (
     SELECT
         provider, max(m.arm) AS side,
-        sum(m.calls) AS calls, sum(m.failed) AS failed, sum(m.provider_failed) AS provider_failed,
+        sum(m.calls) AS calls, sumIf(m.calls, minute >= toStartOfMinute(now() - 60)) AS recent_calls,
+        sum(m.failed) AS failed, sum(m.provider_failed) AS provider_failed,
         sum(m.cancelled) AS cancelled, sum(m.streams) AS streams, sum(m.with_usage) AS with_usage,
         sum(m.input_tokens) AS input_tokens,
         sum(m.cache_read_input_tokens) AS cache_read_input_tokens,

@@ -1,5 +1,6 @@
 """Live: is the cutover healthy this minute, and what broke?"""
 
+from datetime import timedelta
 from typing import Any
 
 import streamlit as st
@@ -18,7 +19,7 @@ SPARK_BARS = 30
 TILE = Markup(
     '<article class="tile" style="--tone:{color}"><header><h3 title="{full}">{name}</h3>'
     '<span class="role">{role}</span></header>'
-    '<div class="big"><span><b>{pace}</b><small>{unit}</small></span>{spark}</div><dl>{lines}</dl></article>'
+    '<div class="big"><span title="{pace_help}"><b>{pace}</b><small>{unit}</small></span>{spark}</div><dl>{lines}</dl></article>'
 )
 LINE = Markup('<div><dt title="{}">{}</dt><dd>{}<small>{}</small></dd></div>')
 
@@ -26,7 +27,7 @@ LINE = Markup('<div><dt title="{}">{}</dt><dd>{}<small>{}</small></dd></div>')
 def page() -> None:
     """Filters above, figures below; only the figures are drawn again every two seconds."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        seconds = controls.time_range()
+        seconds = controls.time_range("15m")
         workload = controls.workload()
     _figures(controls.scope(seconds, workload))
 
@@ -44,7 +45,7 @@ def _figures(scope: Scope) -> None:
 
 
 def _tiles(scope: Scope, found: list[Sums]) -> None:
-    minutes = queries.bounds().elapsed_s(scope.seconds) / 60
+    minutes = queries.bounds().recent_minutes
     curves = _curves(queries.timeline(scope))
     ranked = sorted(found, key=lambda s: (s.arm != "baseline", -s.calls))
     tiles = joined(_tile(s, minutes, curves.get(s.provider, []), scope.currency) for s in ranked)
@@ -65,7 +66,8 @@ def _tile(s: Sums, minutes: float, curve: list[float], currency: str) -> Markup:
         full=provider_name(s.provider, language()),
         name=short_name(s.provider, language()),
         role=t(f"arm.{s.arm or 'none'}"),
-        pace=show.pace(s.calls / minutes),
+        pace=show.pace(s.recent_calls / minutes),
+        pace_help=t("live.pace.help"),
         unit=t("unit.calls_per_minute"),
         spark=spark(curve, color),
         lines=joined(
@@ -106,13 +108,20 @@ def _charts(scope: Scope, found: list[Sums]) -> None:
     )
     left, right = st.columns(2)
     with left, card("live.share"):
-        draw(charts.shares(points, _marks(scope), colors))
+        draw(charts.shares(_closed(points, scope), _marks(scope), colors))
     with right, card("live.failures"):
         _failures(found, colors)
     _curve(left, "live.first_token", points, ("first_token_p50", "first_token_p95"), colors, "ms")
     _curve(right, "live.duration", points, ("duration_p50", "duration_p95"), colors, "ms")
     _curve(left, "live.failure_rate", points, ("failure_rate",), colors, "%")
     _curve(right, "live.cost", points, ("cost_per_1000",), colors, scope.currency)
+
+
+def _closed(points: list[dict[str, Any]], scope: Scope) -> list[dict[str, Any]]:
+    """The points and the end of the last step, without which a stepped area does not show it."""
+    last = max(point["at"] for point in points)
+    end = last + timedelta(seconds=queries.bounds().step_s(scope.seconds))
+    return points + [{**point, "at": end} for point in points if point["at"] == last]
 
 
 def _curve(

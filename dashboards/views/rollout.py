@@ -54,7 +54,6 @@ def _all(plan: Plan, seconds: int) -> None:
                 "planned",
                 "actual",
                 "next",
-                "deadline",
                 "paid",
                 "baseline",
                 "saved",
@@ -227,7 +226,6 @@ def _line(
             coming.name if coming else t("rollout.last_stage"),
             show.moment(coming.starts, offset) if coming else "",
         ),
-        _deadline(plan, now),
         show.money(known.paid if known else None, currency),
         show.money(known.baseline_would_be if known else None, currency),
         markup.with_small(
@@ -242,13 +240,6 @@ def _shares(plan: Plan, stage: Stage | None) -> str:
         f"{short_name(plan.endpoints[name].provider, language())} {show.percent(share, 0)}"
         for name, share in shares.items()
     )
-
-
-def _deadline(plan: Plan, now: datetime) -> Markup:
-    if plan.deadline is None:
-        return markup.UNKNOWN
-    left = t("rollout.days", n=_days(plan.deadline, now))
-    return markup.with_small(show.moment(plan.deadline, viewer_offset())[:10], left)
 
 
 def _bar(share: float | None) -> Markup:

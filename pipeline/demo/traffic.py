@@ -44,7 +44,7 @@ async def drive(
 ) -> Tally:
     """Sends about `rate` calls a second until `stop` is set or `seconds` have passed.
 
-    Then no call is begun any more; those under way get GRACE_SECONDS to end.
+    Then, or when it is cancelled, no call is begun any more; those under way get GRACE_SECONDS.
     """
     async with aiohttp.ClientSession(
         timeout=TIMEOUT, connector=aiohttp.TCPConnector(limit=0)
@@ -54,8 +54,10 @@ async def drive(
             async with asyncio.timeout(seconds):
                 await crowd.arrive(rate)
         except TimeoutError:
+            pass
+        finally:
             stop.set()
-        await crowd.leave()
+            await crowd.leave()
     return crowd.tally
 
 

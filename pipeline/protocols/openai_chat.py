@@ -18,7 +18,8 @@ FINISH_REASONS = frozenset({"stop", "length", "tool_calls", "function_call", "co
 TOOL_FINISH = "tool_calls"
 PLAIN_FINISH = "stop"
 
-_TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
+_TEXTS = frozenset({"content", "reasoning_content", "reasoning", "refusal"})
+_TOLD = _TEXTS | {"tool_calls", "function_call"}
 _CACHE_READS = (
     "cached_tokens",  # OpenAI, in prompt_tokens_details; Moonshot, at the top
     "prompt_cache_hit_tokens",  # DeepSeek
@@ -50,9 +51,10 @@ class _Builder:
         if (chunk.get("error") or "choices" not in chunk) and vendor_error(chunk, in_band=True):
             self.error = chunk
             return
-        for name in ("id", "model", "usage"):
-            if value := chunk.get(name):
-                self.response[name] = value
+        for name in ("id", "model"):
+            self.response[name] = self.response.get(name) or chunk.get(name)
+        if usage := chunk.get("usage"):
+            self.response["usage"] = usage
         for choice in dicts(chunk.get("choices")):
             if not choice.get("index"):
                 self._choose(choice)
@@ -65,14 +67,15 @@ class _Builder:
         self.finish_reason = as_text(choice.get("finish_reason")) or self.finish_reason
 
     def _extend(self, delta: dict[str, Any]) -> None:
-        texts = {name: text for name in _TEXTS if (text := delta.get(name))}
-        calls = _wire_tool_calls(delta)
-        if self.finish_reason and (texts or calls):
+        told = {name: value for name, value in delta.items() if value and name in _TOLD}
+        if told and self.finish_reason:
             self.findings.append("event_out_of_order")
-        for name, text in texts.items():
-            self.pieces.setdefault(name, []).append(parts_text(text))
-        for call in calls:
-            self._extend_tool_call(call)
+        for name, value in told.items():
+            if name in _TEXTS:
+                self.pieces.setdefault(name, []).append(parts_text(value))
+            else:
+                for call in _wire_tool_calls({name: value}):
+                    self._extend_tool_call(call)
 
     def _extend_tool_call(self, delta: dict[str, Any]) -> None:
         """Pieces of one call share an index; a piece without one belongs to the newest call."""

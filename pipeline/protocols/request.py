@@ -76,7 +76,7 @@ def _tool_required(choice: object) -> bool:
         return choice == "required"
     if choice.get("type") == "allowed_tools":
         return "required" in (choice.get("mode"), as_dict(choice.get("allowed_tools")).get("mode"))
-    return bool(choice) and choice.get("type") not in _FREE_CHOICES
+    return bool(choice) and as_text(choice.get("type")) not in _FREE_CHOICES
 
 
 def _wanted_format(request: dict[str, Any]) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def _wanted_format(request: dict[str, Any]) -> dict[str, Any]:
         request.get("output_format"),
     )
     for place in places:
-        if isinstance(place, dict) and place.get("type") in _JSON_FORMATS:
+        if isinstance(place, dict) and as_text(place.get("type")) in _JSON_FORMATS:
             return place
     return {}
 

@@ -32,7 +32,7 @@ class Stream:
         except ValueError:
             value = None
         if isinstance(value, dict):
-            self.events.append((name.decode(errors="replace").strip(), value))
+            self.events.append((name.decode(errors="replace").strip() if name else "", value))
         elif data.strip() == _DONE:
             self.done = True
         elif closed:

@@ -11,6 +11,7 @@ from pipeline.calls import Usage
 LARGEST_COUNT = 2**63 - 1
 
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff]")
+_PROMPT_FIELDS = ("system", "instructions", "messages", "input", "tools")
 _NOT_TEXT = frozenset({"source", "image_url", "input_audio", "file", "signature", "data"})
 
 
@@ -51,7 +52,8 @@ def estimate(text: str) -> int:
 def estimated(usage: Usage | None, request: dict[str, Any] | None, answer: str) -> Usage:
     """`usage` with the totals that never came guessed from the request and the text of the answer."""
     usage = usage or Usage()
-    asked = estimate("".join(_texts(request))) if request else None
+    prompt = [request.get(field) for field in _PROMPT_FIELDS] if request else []
+    asked = estimate("".join(_texts(prompt))) or None
     return msgspec.structs.replace(
         usage,
         input_tokens=usage.input_tokens or asked,

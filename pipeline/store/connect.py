@@ -3,12 +3,21 @@
 from typing import Any
 
 import clickhouse_connect
+from clickhouse_connect.datatypes.base import ClickHouseType
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError, OperationalError
 
 from pipeline.settings import Settings
 
-__all__ = ["Client", "DatabaseError", "OperationalError", "StoreError", "connect", "rows"]
+__all__ = [
+    "ClickHouseType",
+    "Client",
+    "DatabaseError",
+    "OperationalError",
+    "StoreError",
+    "connect",
+    "rows",
+]
 
 StoreError = ClickHouseError  # every failure of the store, whether away or refusing
 

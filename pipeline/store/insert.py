@@ -8,12 +8,13 @@ says so, and the worker then repeats exactly that range.
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from pipeline.calls import Rejected, ScoredCall
-from pipeline.store.connect import Client
+from pipeline.store.connect import ClickHouseType, Client
 
 _ORIGIN = (
     "cluster", "topic", "kafka_partition", "batch_to", "received_on",
@@ -75,7 +76,7 @@ def insert_batch(client: Client, batch: Batch, worker: str) -> None:
         batch.cluster, batch.topic, batch.partition, batch.offset_from, batch.offset_to,
         len(calls), len(rejected), batch.duplicates, worker,
     ]  # fmt: skip
-    client.insert("ledger", [ledger], column_names=_LEDGER, settings=_once(batch.token))
+    _insert_once(client, "ledger", _LEDGER, [[value] for value in ledger], batch.token)
 
 
 def read_position(
@@ -124,16 +125,30 @@ def _insert(
         [item.received_at for item in items],
         *zip(*(msgspec.structs.astuple(item.record) for item in items), strict=True),
     ]
+    _insert_once(client, table, (*_ORIGIN, *names), columns, batch.token)
+
+
+def _insert_once(
+    client: Client, table: str, names: tuple[str, ...], columns: Sequence[Any], token: str
+) -> None:
     client.insert(
         table,
         columns,
-        column_names=[*_ORIGIN, *names],
+        column_names=names,
+        column_types=_column_types(client, table, names),
         column_oriented=True,
-        settings=_once(batch.token),
+        settings=once(token),
     )
 
 
-def _once(token: str) -> dict[str, Any]:
+@lru_cache(maxsize=16)
+def _column_types(client: Client, table: str, names: tuple[str, ...]) -> Sequence[ClickHouseType]:
+    """Asked of the store once; otherwise every insert would ask again."""
+    return client.create_insert_context(table, column_names=names).column_types
+
+
+def once(token: str) -> dict[str, Any]:
+    """Settings of an INSERT that adds nothing when it comes again with the same token."""
     return {
         "insert_deduplication_token": token,
         "deduplicate_blocks_in_dependent_materialized_views": 1,
