@@ -207,6 +207,8 @@ class ScoredCall(msgspec.Struct, frozen=True, kw_only=True):
     shadow_of: str
     provider: str
     host: str
+    region: str  # of the provider's price list, as far as host and path tell
+    flat_rate_plan: str  # the provider's plan without token prices that the path belongs to
     protocol: str
     request_model: str
     response_model: str

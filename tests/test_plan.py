@@ -91,6 +91,13 @@ def test_the_arm_is_told_by_the_provider(plan) -> None:
     assert plan.arm_of("elsewhere", "anthropic") is Arm.NONE
 
 
+def test_the_region_is_the_one_the_plan_calls_the_provider_in(tmp_path) -> None:
+    text = GOOD.replace("provider: moonshot,", "provider: moonshot, region: mainland,")
+    plan = load_plan(write(tmp_path, text))
+    assert plan.region_of("moonshot") == "mainland"
+    assert plan.region_of("anthropic") == plan.region_of("zhipu") == ""
+
+
 def test_a_single_name_is_mapped_before_the_model_for_all() -> None:
     endpoint = Endpoint(provider="zhipu", model="glm-4.6", models={"claude-haiku-*": "glm-4.5-air"})
     assert endpoint.model_for("claude-haiku-4-5") == "glm-4.5-air"

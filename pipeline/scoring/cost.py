@@ -41,6 +41,13 @@ class Parts(msgspec.Struct, frozen=True):
     certain: bool
 
 
+def charged_model(catalog: Catalog, provider: str, request_model: str, response_model: str) -> str:
+    """The model that answered, else the one asked for: its id where known, else its name as it came."""
+    named = response_model or request_model
+    found = catalog.model(provider, named) or catalog.model(provider, request_model)
+    return found.id if found else named
+
+
 def price_call(
     catalog: Catalog,
     *,

@@ -83,13 +83,18 @@ def read_position(
     client: Client, cluster: str, topic: str, partition: int, recent: int
 ) -> Position:
     """Where the store says a partition stands; `recent` is how many ids to remember."""
-    where = {"cluster": cluster, "topic": topic, "partition": partition}
-    ((read, last),) = client.query(_LAST_OFFSET, parameters=where).result_rows
-    next_offset = last + 1 if read else None
-    where["next"] = next_offset or 0
+    next_offset = read_next_offset(client, cluster, topic, partition)
+    where = {"cluster": cluster, "topic": topic, "partition": partition, "next": next_offset or 0}
     ((unfinished, to),) = client.query(_UNFINISHED, parameters=where).result_rows
     ids = client.query(_RECENT_IDS, parameters={**where, "recent": recent}).result_rows
     return Position(next_offset, to if unfinished else None, tuple(row[0] for row in reversed(ids)))
+
+
+def read_next_offset(client: Client, cluster: str, topic: str, partition: int) -> int | None:
+    """The first offset the ledger does not cover; None if nothing of the partition was read yet."""
+    where = {"cluster": cluster, "topic": topic, "partition": partition}
+    ((read, last),) = client.query(_LAST_OFFSET, parameters=where).result_rows
+    return last + 1 if read else None
 
 
 _HERE = (

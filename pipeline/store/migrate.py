@@ -1,6 +1,8 @@
 """Brings the schema up to date: numbered migrations once each, views anew every time."""
 
+import re
 from datetime import date
+from graphlib import TopologicalSorter
 from itertools import permutations
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from pipeline.store.connect import Client, connect
 SQL = Path(__file__).parent / "sql"
 EPOCH = date(1970, 1, 1)
 DAY_MS = 86_400_000
+_NAMES = re.compile(r"\bv_\w+")
 
 
 class MigrationError(RuntimeError):
@@ -65,12 +68,10 @@ def statements(sql: str) -> list[str]:
 
 def _in_order_of_use(views: list[Path]) -> list[Path]:
     """Views that other views read come before them."""
-    texts = {view: view.read_text() for view in views}
-    return sorted(
-        views,
-        key=lambda v: sum(v.stem in text for w, text in texts.items() if w != v),
-        reverse=True,
-    )
+    by_name = {view.stem: view for view in views}
+    read = {name: set(_NAMES.findall(by_name[name].read_text())) - {name} for name in by_name}
+    order = TopologicalSorter({name: reads & by_name.keys() for name, reads in read.items()})
+    return [by_name[name] for name in order.static_order()]
 
 
 def _load_rates(client: Client, catalog: Catalog) -> None:

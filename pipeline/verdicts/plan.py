@@ -16,10 +16,13 @@ workloads:
 deadline: 2026-12-31T00:00:00Z
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from fnmatch import fnmatchcase
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from pipeline.calls import Arm, Call, Protocol
 
@@ -35,6 +38,45 @@ class Name(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     zh: str = ""
 
 
+class TokenGrant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Free tokens, input and output alike: from a day on to the day they expire, both included.
+
+    Only for `models`, by their ids in the catalog; for all of the provider's if none is named.
+    """
+
+    tokens: Annotated[int, Meta(gt=0)]
+    starts: date = msgspec.field(name="from")
+    expires: date | None = None
+    models: tuple[str, ...] = ()
+
+    def holds(self, day: date, model: str) -> bool:
+        """True if a call of that day and model may be free."""
+        in_time = self.starts <= day <= (self.expires or date.max)
+        return in_time and (not self.models or model in self.models)
+
+
+class MonthlyPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A flat price per calendar month, from a day on and before the day `until`.
+
+    It pays for the calls under `path`, a plan the catalog knows by its base URLs ("coding"); without
+    `path` for all calls to the provider.
+    """
+
+    price: Decimal
+    currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$")]
+    starts: date = msgspec.field(name="from")
+    until: date | None = None
+    path: str = ""
+
+    def holds(self, day: date) -> bool:
+        """True if that day is paid for."""
+        return self.starts <= day < (self.until or date.max)
+
+    def pays(self, day: date, flat_rate_plan: str) -> bool:
+        """True if a call of that day under that plan ("": none) is paid by this one."""
+        return self.holds(day) and self.path in ("", flat_rate_plan)
+
+
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One place calls can be sent to.
 
@@ -42,6 +84,9 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     `model` replaces the model the caller asked for; `models` maps single names first (glob → name).
     The caller's key goes to the baseline only; every other endpoint needs `key_env`, the name of
     the environment variable that holds its key.
+    `grants` and `plans` are what the provider agreed besides its list prices; `offer_taken` is the
+    day from which the grants in the provider's facts hold too. They belong to the provider: several
+    endpoints of one provider share them.
     """
 
     provider: str
@@ -50,6 +95,9 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     models: dict[str, str] = {}
     base_urls: dict[Protocol, str] = {}
     key_env: str = ""
+    grants: tuple[TokenGrant, ...] = ()
+    plans: tuple[MonthlyPlan, ...] = ()
+    offer_taken: date | None = None
 
     def model_for(self, requested: str) -> str:
         """The model name to send for the one the caller asked for."""
@@ -132,6 +180,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             return call.workload
         return next((key for key, w in self.workloads.items() if w.match.fits(call)), "")
 
+    def region_of(self, provider: str) -> str:
+        """The region the plan calls that provider in, "" if it does not say."""
+        return next((e.region for e in self.endpoints.values() if e.provider == provider), "")
+
     def arm_of(self, workload: str, provider: str) -> Arm:
         """Baseline or candidate, told by the provider that was called; NONE outside the plan."""
         if workload not in self.workloads:
@@ -148,6 +200,8 @@ def check(plan: Plan) -> Plan:
     """The plan itself if it is sound. Raises PlanError naming the entry and the mend."""
     if plan.baseline not in plan.endpoints:
         raise PlanError(f"baseline: {plan.baseline!r} is not one of endpoints {_names(plan)}")
+    for name, endpoint in plan.endpoints.items():
+        _check_terms(name, endpoint)
     for key, workload in plan.workloads.items():
         _check_stages(plan, key, workload)
     for name in {n for w in plan.workloads.values() for n in w.candidates}:
@@ -157,6 +211,19 @@ def check(plan: Plan) -> Plan:
                 "the caller's key is only ever sent to the baseline"
             )
     return plan
+
+
+def _check_terms(name: str, endpoint: Endpoint) -> None:
+    for number, grant in enumerate(endpoint.grants):
+        if grant.expires and grant.expires < grant.starts:
+            where = f"endpoints.{name}.grants[{number}]"
+            raise PlanError(f"{where}.expires: must not be before from, {grant.starts}")
+    for number, plan in enumerate(endpoint.plans):
+        where = f"endpoints.{name}.plans[{number}]"
+        if not plan.price.is_finite() or plan.price < 0:
+            raise PlanError(f"{where}.price: must be 0 or more")
+        if plan.until and plan.until <= plan.starts:
+            raise PlanError(f"{where}.until: must be later than from, {plan.starts}")
 
 
 def _check_stages(plan: Plan, key: str, workload: Workload) -> None:

@@ -1,5 +1,5 @@
 -- Sums per minute, workload, provider, model, arm and stage. There may be several rows of one kind, and
--- they add up: always sum (and sumMap the maps), never count rows.
+-- they add up: always sum (and sumMap the maps), never count rows. Money is in v_costs and v_unpriced.
 CREATE OR REPLACE VIEW v_minutes AS
 SELECT
     minute,
@@ -21,12 +21,8 @@ SELECT
     output_tokens,
     quality_calls,
     quality_sum,
-    cost_estimated,
     last_inserted_at,
     failures,
-    cost,
-    priced,
-    unpriced,
     first_token_buckets,
     duration_buckets,
     check_calls,
