@@ -7,13 +7,15 @@ from typing import Any
 import msgspec
 
 from pipeline.calls import Rejected
+from pipeline.catalog import load_catalog
 from pipeline.formats import FORMATS, read_message, recognise
 from pipeline.kafka import CallProducer
 from pipeline.plan_file import load_plan
-from pipeline.rules import RulesFile
-from pipeline.scoring.score import score_message
+from pipeline.rules import load_checks
+from pipeline.scoring.score import Rules, score_message
 from pipeline.settings import Settings
 
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _encoder = msgspec.json.Encoder(decimal_format="string")
 
 
@@ -23,9 +25,8 @@ def score_file(file: Path, format: str, plan: Path | None) -> Iterator[bytes]:
     Records without a believable start count from the file's own time. Raises BadFile or
     PlanError for a bad plan.
     """
-    rules = msgspec.structs.replace(
-        RulesFile(Path()).current(), plan=load_plan(plan) if plan else None
-    )
+    in_force = load_plan(plan) if plan else None
+    rules = Rules(catalog=load_catalog(), checks=load_checks(), plan=in_force)
     received_at = file.stat().st_mtime_ns // 1_000_000
     for value in messages(file):
         for record in score_message(value, received_at, rules, format):
@@ -33,12 +34,14 @@ def score_file(file: Path, format: str, plan: Path | None) -> Iterator[bytes]:
 
 
 def messages(file: Path) -> Iterator[bytes]:
-    """The messages a file would have been on Kafka: the file itself if it is one JSON value, else its lines."""
-    value = file.read_bytes()
-    if _one_value(value):
-        yield msgspec.json.encode(msgspec.json.decode(value))
+    """A file's records as messages: its lines, or, if it is one JSON value, that or each of its items."""
+    content = file.read_bytes().removeprefix(_BYTE_ORDER_MARK)
+    try:
+        value = msgspec.json.decode(content)
+    except (ValueError, RecursionError):
+        yield from (line for line in content.split(b"\n") if line.strip())
     else:
-        yield from (line for line in value.split(b"\n") if line.strip())
+        yield from map(msgspec.json.encode, value if isinstance(value, list) else [value])
 
 
 async def replay_files(settings: Settings, files: Sequence[Path]) -> int:
@@ -65,14 +68,6 @@ def _put(producer: CallProducer, value: bytes) -> None:
         call = read_message(record, name)[0]
         key = "" if isinstance(call, Rejected) else call.conversation_id or call.call_id
         producer.put_line(record, key, name)
-
-
-def _one_value(value: bytes) -> bool:
-    try:
-        msgspec.json.decode(value)
-    except (msgspec.DecodeError, RecursionError):
-        return False
-    return True
 
 
 def _printed(record: Any) -> dict[str, Any]:

@@ -1,6 +1,10 @@
-"""Servers the tests share: the embedded ClickHouse endpoint and the embedded broker, once a session."""
+"""Servers the tests share: the embedded ClickHouse endpoint and the embedded broker, once a session.
+
+`HYPOTHESIS_PROFILE=nightly` tries 10,000 examples of every property instead of 100.
+"""
 
 import asyncio
+import os
 import subprocess
 import sys
 import uuid
@@ -9,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import hypothesis
 import pytest
 from kafka_brokers import apache_broker, embedded_broker
 
@@ -21,6 +26,17 @@ from pipeline.scoring.score import Rules
 from pipeline.settings import Settings
 from pipeline.store.connect import Client, connect
 from pipeline.store.migrate import migrate
+
+hypothesis.settings.register_profile(
+    "default", deadline=None
+)  # machines are shared: time proves nothing
+hypothesis.settings.register_profile(
+    "nightly",
+    deadline=None,
+    max_examples=10_000,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 A format is a module with a docstring that says what it can tell, and three pure functions:
 `detect(value) -> bool` (are these bytes mine?), `split(value) -> list[bytes]` (one element per
-record) and `read(record) -> Call`. What cannot be read is a `Rejected`, never an exception.
+record) and `read(record) -> Call`. What cannot be read is a `Rejected`, never an exception:
+"empty", "not_json", "unknown_format", or "malformed_record", whose detail names the field.
 """
 
 from typing import Protocol as Interface
@@ -14,7 +15,7 @@ from pipeline.formats import cutover, litellm
 
 
 class Format(Interface):
-    """What a format module offers. `split` and `read` raise msgspec.MsgspecError on bad bytes."""
+    """What a format module offers. On bad bytes `split` and `read` raise ValueError or RecursionError."""
 
     def detect(self, value: bytes) -> bool: ...
     def split(self, value: bytes) -> list[bytes]: ...
@@ -39,8 +40,10 @@ def read_message(value: bytes | None, name: str = "") -> list[Call | Rejected]:
         return [_unrecognised(value)]
     try:
         records = format.split(value)
-    except msgspec.MsgspecError as error:
+    except (ValueError, RecursionError) as error:
         return [Rejected("not_json", str(error), value)]
+    if not records:
+        return [Rejected("empty", "the message has no records", value)]
     return [_read(format, record) for record in records]
 
 
@@ -54,14 +57,14 @@ def _read(format: Format, record: bytes) -> Call | Rejected:
         return format.read(record)
     except msgspec.ValidationError as error:
         return Rejected("malformed_record", str(error), record)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         return Rejected("not_json", str(error), record)
 
 
 def _unrecognised(value: bytes) -> Rejected:
     try:
         msgspec.json.decode(value)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         return Rejected("not_json", str(error), value)
     known = ", ".join(FORMATS)
     return Rejected("unknown_format", f"JSON, but of none of the known formats ({known})", value)

@@ -23,7 +23,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     cutover: int
-    call_id: str
+    call_id: Annotated[str, msgspec.Meta(min_length=1)]
     request_id: str = ""
     attempt: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 1
     final: bool = True

@@ -2,27 +2,35 @@
 
 Knows tokens, times, status, both sides' text (unless redacted). Does not know: HTTP status of a
 success, the provider's own finish word and ids on most routes (the answer is rewritten into
-OpenAI's shape, so protocol findings would be LiteLLM's, not the provider's, and are left out).
+OpenAI's shape, so protocol findings would be LiteLLM's, not the provider's, and are left out),
+whether a retry hid a failure from the user, and, before 1.106, that a stream broke off.
 A cost of 0 with tokens is "not in LiteLLM's price map", so unknown.
 """
 
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
 from pipeline.calls import Call, Exchange, Protocol, Usage, VendorError
 from pipeline.protocols import read_parsed
+from pipeline.protocols.tokens import count, part
 
 _PROTOCOLS = {
+    "completion": Protocol.OPENAI_CHAT,
+    "acompletion": Protocol.OPENAI_CHAT,
     "anthropic_messages": Protocol.ANTHROPIC_MESSAGES,
     "responses": Protocol.OPENAI_RESPONSES,
     "aresponses": Protocol.OPENAI_RESPONSES,
 }
 _CLIENT_GONE = "499"
 _AUTOMATIC_TAG = "User-Agent:"
+_REDACTED = "redacted-by-litellm"
+_SPURIOUS = "StopAsyncIteration"
+_TOO_DEAR = 1_000_000  # USD; no call costs that
 
 
 class Payload(msgspec.Struct):
@@ -43,8 +51,8 @@ class Payload(msgspec.Struct):
     model: str | None = None
     model_group: str | None = None
     api_base: str | None = None
-    prompt_tokens: float | None = None
-    completion_tokens: float | None = None
+    prompt_tokens: Any = None
+    completion_tokens: Any = None
     response_cost: float | None = None
     cache_hit: bool | str | None = None
     request_tags: list[str] | None = None
@@ -77,12 +85,17 @@ def read(record: bytes) -> Call:
     """The call of one payload. Raises msgspec.DecodeError or ValidationError, which name the field."""
     p = _decoder.decode(record)
     error = p.error_information or {}
+    if error.get("error_class") == _SPURIOUS:
+        raise msgspec.ValidationError("the end of a Responses stream, logged again as a failure")
     code = _text(error.get("error_code"))
+    url = _url(p)
     started = _ms(p.startTime)
     request_id = p.litellm_call_id or (p.id or "").split("_cache_hit")[0]
     if not request_id:
         raise msgspec.ValidationError("neither `litellm_call_id` nor `id` is there")
-    retries = _hidden(p, "additional_headers").get("x-litellm-attempted-retries")
+    retries = _dict(_dict(p.hidden_params).get("additional_headers")).get(
+        "x-litellm-attempted-retries"
+    )
     return Call(
         # Attempts of one call share its id; the start and the outcome tell them apart.
         call_id=f"{request_id}/{started}/{p.status}",
@@ -94,9 +107,9 @@ def read(record: bytes) -> Call:
         team=_metadata(p, "user_api_key_team_alias") or _metadata(p, "user_api_key_team_id"),
         tags=_tags(p),
         provider=p.custom_llm_provider or "",
-        host=urlsplit(p.api_base or _text(_params(p).get("api_base"))).hostname or "",
-        path=urlsplit(p.api_base or _text(_params(p).get("api_base"))).path,
-        protocol=_PROTOCOLS.get(p.call_type or "", Protocol.OPENAI_CHAT),
+        host=url.hostname or "",
+        path=url.path,
+        protocol=_PROTOCOLS.get(p.call_type or ""),
         started_at=started,
         first_token_at=_first_token(p),
         ended_at=_ms(p.endTime),
@@ -109,23 +122,33 @@ def read(record: bytes) -> Call:
 
 
 def _exchange(p: Payload, error: dict[str, Any], code: str) -> Exchange:
-    response = p.response if isinstance(p.response, dict) and p.response else None
-    responses_api = response is not None and response.get("object") == "response"
-    shape = Protocol.OPENAI_RESPONSES if responses_api else Protocol.OPENAI_CHAT
-    asked = {**(p.model_parameters or {}), "model": p.model_group or p.model or ""}
-    asked["input" if responses_api else "messages"] = p.messages
-    exchange = read_parsed(shape, asked, response)
+    exchange = _both_sides(p)
+    redacted = exchange.text == _REDACTED
+    asked_stream = _flag(_dict(p.model_parameters).get("stream"))
     failed = p.status == "failure" and code != _CLIENT_GONE
+    findings: list[str] = []
     return msgspec.structs.replace(
         exchange,
+        request_model=p.model_group or p.model or "",
         response_model=p.model or "",
-        stream=p.stream
-        if p.stream is not None
-        else _flag((p.model_parameters or {}).get("stream")),
-        usage=_usage(p),
+        text="" if redacted else exchange.text,
+        ended=None if redacted else exchange.ended,
+        stream=asked_stream if p.stream is None else p.stream,
+        usage=_usage(p, findings),
         error=_vendor_error(p, error, code) if failed else exchange.error,
-        findings=(),
+        findings=tuple(dict.fromkeys(findings)),
     )
+
+
+def _both_sides(p: Payload) -> Exchange:
+    """What was asked and answered; only `object` tells in which shape the answer was logged."""
+    if p.call_type not in _PROTOCOLS:
+        return Exchange()  # embeddings, images and the like: no text to judge
+    response = _dict(p.response)
+    responses_api = response.get("object") == "response"
+    shape = Protocol.OPENAI_RESPONSES if responses_api else Protocol.OPENAI_CHAT
+    asked = {**_dict(p.model_parameters), "input" if responses_api else "messages": p.messages}
+    return read_parsed(shape, asked, response)
 
 
 def _vendor_error(p: Payload, error: dict[str, Any], code: str) -> VendorError:
@@ -141,28 +164,29 @@ def _normalised(error: dict[str, Any]) -> str:
     return "overloaded_error" if "OVERLOADED" in _text(error.get("normalized_error")) else ""
 
 
-def _usage(p: Payload) -> Usage | None:
+def _usage(p: Payload, findings: list[str]) -> Usage | None:
     """Totals with the cache inside, as from 1.81 on; older ones leave cache writes out of the total."""
     if not p.prompt_tokens and not p.completion_tokens:
         return None
-    given = _dict((p.metadata or {}).get("usage_object"))
+    given = _dict(_dict(p.metadata).get("usage_object"))
     details = _dict(given.get("prompt_tokens_details"))
-    read = _count(details.get("cached_tokens")) or _count(given.get("cache_read_input_tokens"))
-    written = (
-        _count(details.get("cache_write_tokens"))
-        or _count(details.get("cache_creation_tokens"))
-        or _count(given.get("cache_creation_input_tokens"))
+    read = details.get("cached_tokens") or given.get("cache_read_input_tokens")
+    written = count(
+        details.get("cache_write_tokens")
+        or details.get("cache_creation_tokens")
+        or given.get("cache_creation_input_tokens"),
+        findings,
     )
-    total = _count(p.prompt_tokens)
+    total, output = count(p.prompt_tokens, findings), count(p.completion_tokens, findings)
     if total is not None and written and _leaves_writes_out(p):
         total += written
     reasoning = _dict(given.get("completion_tokens_details")).get("reasoning_tokens")
     return Usage(
         input_tokens=total,
-        cache_read_input_tokens=read,
-        cache_write_5m_input_tokens=written,
-        output_tokens=_count(p.completion_tokens),
-        reasoning_output_tokens=_count(reasoning),
+        cache_read_input_tokens=part(read, total, findings),
+        cache_write_5m_input_tokens=part(written, total, findings),
+        output_tokens=output,
+        reasoning_output_tokens=part(reasoning, output, findings),
     )
 
 
@@ -173,15 +197,16 @@ def _leaves_writes_out(p: Payload) -> bool:
 
 def _cost(p: Payload) -> Decimal | None:
     """What LiteLLM thinks it cost, in USD; 0 means "not in my price map" unless its cache answered."""
-    if p.response_cost is None or (p.response_cost == 0 and p.cache_hit is not True):
+    cost = p.response_cost
+    if cost is None or not 0 <= cost < _TOO_DEAR or (cost == 0 and p.cache_hit is not True):
         return None
-    return round(Decimal(repr(p.response_cost)), 12)
+    return round(Decimal(repr(cost)), 12)
 
 
 def _status(p: Payload, code: str) -> int | None:
     if p.status == "success":
         return 200
-    return int(code) if code.isdecimal() and 400 <= int(code) < 600 else None
+    return int(code) if re.fullmatch("[45][0-9]{2}", code) else None
 
 
 def _first_token(p: Payload) -> int | None:
@@ -196,7 +221,7 @@ def _tags(p: Payload) -> dict[str, str]:
         tag.partition(":") for tag in p.request_tags or [] if not tag.startswith(_AUTOMATIC_TAG)
     )
     tags = {key: value.strip() or "true" for key, _, value in pairs}
-    labels = _dict((p.metadata or {}).get("spend_logs_metadata"))
+    labels = _dict(_dict(p.metadata).get("spend_logs_metadata"))
     return tags | {key: value for key, value in labels.items() if isinstance(value, str)}
 
 
@@ -204,25 +229,26 @@ def _ms(value: float | str | None) -> int | None:
     """Unix seconds, or "YYYY-MM-DD HH:MM:SS.ffffff" in UTC as older sinks write it."""
     if value is None or value == "":
         return None
-    if isinstance(value, float):
-        return round(value * 1000)
     try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
+        if isinstance(value, float):
+            moment = datetime.fromtimestamp(value, UTC)
+        else:
+            moment = datetime.fromisoformat(value)
+    except (ValueError, OverflowError, OSError):
         raise msgspec.ValidationError(f"not a time: {value!r}") from None
     return round(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() * 1000)
 
 
+def _url(p: Payload) -> SplitResult:
+    """Where the call went; unknown if what is logged is no address."""
+    try:
+        return urlsplit(p.api_base or _text(_dict(p.hidden_params).get("api_base")))
+    except ValueError:
+        return urlsplit("")
+
+
 def _metadata(p: Payload, key: str) -> str:
-    return _text((p.metadata or {}).get(key))
-
-
-def _params(p: Payload) -> dict[str, Any]:
-    return p.hidden_params or {}
-
-
-def _hidden(p: Payload, key: str) -> dict[str, Any]:
-    return _dict(_params(p).get(key))
+    return _text(_dict(p.metadata).get(key))
 
 
 def _dict(value: Any) -> dict[str, Any]:
@@ -235,10 +261,3 @@ def _text(value: Any) -> str:
 
 def _flag(value: Any) -> bool | None:
     return value if isinstance(value, bool) else None
-
-
-def _count(value: Any) -> int | None:
-    """A token count that can be true: a whole number that is not negative and fits 64 bits."""
-    if isinstance(value, int | float) and 0 <= value < 2**63:  # NaN is not
-        return int(value)
-    return None

@@ -9,20 +9,29 @@
 Pure: the same bytes, received at the same time, under the same rules give the same rows.
 """
 
+from hashlib import sha256
+
 import msgspec
 
-from pipeline.calls import Arm, Call, Rejected, ScoredCall
+from pipeline.calls import Arm, Call, Rejected, ScoredCall, Usage
 from pipeline.catalog import Catalog
 from pipeline.formats import read_message
-from pipeline.scoring.cost import price_call
+from pipeline.scoring.cost import charged_model, price_call
 from pipeline.scoring.failures import classify
 from pipeline.scoring.quality import Checks, check_call, quality
 from pipeline.scoring.redact import redact, redact_bytes
 from pipeline.verdicts.plan import Plan
 
+MOST_TOKENS_BELIEVED = 100_000_000  # ten times the longest context of any model
 OLDEST_BELIEVED = 1_577_836_800_000  # 2020-01-01: no gateway wrote LLM calls before
 CLOCK_SLACK_MS = 10 * 60 * 1000  # a record may be this far ahead of Kafka's clock
 LONGEST_BELIEVED_MS = 24 * 60 * 60 * 1000
+
+_IDS = ("call_id", "request_id", "conversation_id", "shadow_of")
+_WORDS = (
+    "workload", "app", "team", "stage", "provider", "host", "request_model", "response_model",
+    "model", "finish_reason",
+)  # fmt: skip
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -39,12 +48,12 @@ def score_message(
     """Every record of a message, scored or rejected, in order; never raises on any bytes.
 
     `received_at` is Kafka's time of the message in UTC ms: it replaces a start nobody can believe.
-    Keys in rejected bytes are blanked out.
+    Keys are blanked out wherever they stand.
     """
     return [
-        msgspec.structs.replace(record, value=redact_bytes(record.value))
+        Rejected(record.reason, redact(record.detail), redact_bytes(record.value))
         if isinstance(record, Rejected)
-        else score_call(record, received_at, rules)
+        else without_keys(score_call(record, received_at, rules))
         for record in read_message(value, format)
     ]
 
@@ -54,24 +63,26 @@ def score_call(call: Call, received_at: int, rules: Rules) -> ScoredCall:
     exchange, catalog = call.exchange, rules.catalog
     who = catalog.resolve(call.provider, call.host, call.path, exchange.request_model)
     provider = who.provider_id or call.provider
-    named = exchange.response_model or exchange.request_model
-    model = catalog.model(provider, named) or catalog.model(provider, exchange.request_model)
+    model = charged_model(catalog, provider, exchange.request_model, exchange.response_model)
     workload, arm = _place(call, provider, rules.plan)
+    # A host that is nobody's, e.g. a proxy's, does not tell the region; the plan may.
+    region = who.region or (rules.plan.region_of(provider) if rules.plan else "")
     started_at, doubts = believed_start(call.started_at, received_at)
     duration_ms = _span(started_at, call.ended_at)
+    first_token_ms = _span(started_at, call.first_token_at)
     failure = classify(catalog, call, provider)
+    usage, doubted = believed_usage(call)
     cost = price_call(
         catalog,
         provider=provider,
-        region=who.region,
+        region=region,
         plan=who.plan,
-        model=model.id if model else named,
-        usage=exchange.usage,
+        model=model,
+        usage=usage,
         at_ms=started_at,
     )
     finish = catalog.finish_class(provider, exchange.finish_reason) or ""
     checks = check_call(rules.checks, call, failure, finish)
-    usage = exchange.usage
     return ScoredCall(
         call_id=call.call_id,
         request_id=call.request_id,
@@ -89,12 +100,14 @@ def score_call(call: Call, received_at: int, rules: Rules) -> ScoredCall:
         shadow_of=call.shadow_of,
         provider=provider,
         host=call.host,
+        region=region,
+        flat_rate_plan=who.plan,
         protocol=call.protocol or "",
         request_model=exchange.request_model,
         response_model=exchange.response_model,
-        model=model.id if model else named,
+        model=model,
         started_at=started_at,
-        time_to_first_token_ms=_span(started_at, call.first_token_at),
+        time_to_first_token_ms=first_token_ms,
         duration_ms=duration_ms,
         stream=exchange.stream,
         http_status=call.http_status,
@@ -121,7 +134,12 @@ def score_call(call: Call, received_at: int, rules: Rules) -> ScoredCall:
         evidence={name: redact(check.evidence) for name, check in checks.items() if check.evidence},
         checks_version=rules.checks.version,
         findings=exchange.findings,
-        doubts=(*call.doubts, *doubts, *_doubts(call, provider, duration_ms)),
+        doubts=(
+            *call.doubts,
+            *doubts,
+            *doubted,
+            *_doubts(call, provider, duration_ms, first_token_ms),
+        ),
     )
 
 
@@ -134,6 +152,38 @@ def believed_start(started_at: int | None, received_at: int) -> tuple[int, tuple
     if started_at > received_at + CLOCK_SLACK_MS:
         return received_at, ("start_in_future",)
     return started_at, ()
+
+
+def believed_usage(call: Call) -> tuple[Usage | None, tuple[str, ...]]:
+    """The tokens the provider was asked for, and the doubt if they are not those of the record."""
+    usage = call.exchange.usage
+    if call.gateway_cache_hit:
+        return Usage(input_tokens=0, output_tokens=0), ("gateway_cache_hit",)
+    if "bad_token_count" in call.exchange.findings:
+        return usage, ("bad_token_count",)
+    if usage and max(usage.input_tokens or 0, usage.output_tokens or 0) > MOST_TOKENS_BELIEVED:
+        return None, ("bad_token_count",)
+    return usage, ()
+
+
+def without_keys(row: ScoredCall) -> ScoredCall:
+    """The row with keys blanked out of everything a caller or a gateway could name."""
+    ids = {name: getattr(row, name) for name in _IDS}
+    words = {name: getattr(row, name) for name in _WORDS}
+    everything = "\n".join((*ids.values(), *words.values(), *row.tags, *row.tags.values()))
+    if redact(everything) == everything:
+        return row
+    return msgspec.structs.replace(
+        row,
+        tags={redact(name): redact(value) for name, value in row.tags.items()},
+        **{name: _hidden(id) for name, id in ids.items()},
+        **{name: redact(text) for name, text in words.items()},
+    )
+
+
+def _hidden(id: str) -> str:
+    """The id; one that looks like a key as a hash, so that two of them are not taken for one."""
+    return id if redact(id) == id else f"redacted-{sha256(id.encode()).hexdigest()[:32]}"
 
 
 def _place(call: Call, provider: str, plan: Plan | None) -> tuple[str, Arm]:
@@ -151,11 +201,13 @@ def _span(start: int, end: int | None) -> int | None:
     return end - start
 
 
-def _doubts(call: Call, provider: str, duration_ms: int | None) -> list[str]:
+def _doubts(
+    call: Call, provider: str, duration_ms: int | None, first_token_ms: int | None
+) -> list[str]:
     known = {
         "model_missing": call.exchange.request_model or call.exchange.response_model,
         "provider_missing": provider,
         "end_not_believed": call.ended_at is None or duration_ms is not None,
-        "bad_token_count": "bad_token_count" not in call.exchange.findings,
+        "first_token_not_believed": call.first_token_at is None or first_token_ms is not None,
     }
     return [doubt for doubt, fine in known.items() if not fine]
