@@ -9,7 +9,7 @@ from pipeline.kafka import KafkaError, cluster_id, missing_topics
 from pipeline.plan_file import load_plan
 from pipeline.settings import Settings
 from pipeline.store.connect import StoreError, connect
-from pipeline.store.migrate import pending
+from pipeline.store.migrate import MigrationError, pending
 from pipeline.verdicts.plan import PlanError
 from pipeline.yamlfile import BadFile
 
@@ -63,7 +63,7 @@ def _clickhouse(settings: Settings) -> str:
         with connect(settings) as client:
             waiting = pending(client)
             version = client.server_version
-    except (StoreError, OSError) as error:
+    except (StoreError, MigrationError, OSError) as error:
         first_line = str(error).splitlines()[0]
         return f"{BAD} ClickHouse at {settings.clickhouse_url}: {first_line}"
     if waiting:

@@ -5,12 +5,15 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
 
 from pipeline.embedded.supervisor import ChildError
 from pipeline.kafka import KafkaError
 from pipeline.settings import Settings, SettingsError
 from pipeline.store.connect import StoreError
+from pipeline.store.migrate import MigrationError
+from pipeline.store.versions import VersionTakenError
 from pipeline.verdicts.plan import PlanError
 from pipeline.yamlfile import BadFile
 
@@ -35,7 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UsageError, SettingsError, PlanError, BadFile) as error:
         print(f"cutover: {error}", file=sys.stderr)
         return 2
-    except (ChildError, StoreError, KafkaError, OSError) as error:
+    except KafkaError as error:
+        print(f"cutover: Kafka is away: {error}; start it or set CUTOVER_KAFKA", file=sys.stderr)
+        return 1
+    except (ChildError, StoreError, MigrationError, VersionTakenError, OSError) as error:
         print(f"cutover: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -69,8 +75,21 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("files", nargs="+", type=Path, metavar="FILE")
     replay = add("replay", _replay, "send old log files through Kafka like live ones")
     replay.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    catalog = add("catalog", _catalog, "check or show the facts on providers, models and prices")
-    catalog.add_argument("what", choices=["check", "show"])
+    catalog = add(
+        "catalog", _catalog, "check, show or compare the facts on providers, models and prices"
+    )
+    catalog.add_argument("what", choices=["check", "show", "diff"])
+    catalog.add_argument(
+        "folder", nargs="?", type=Path, help="facts to check or show, or the older ones of a diff"
+    )
+    again = add("reprice", _reprice, "reckon the costs of stored calls again with today's facts")
+    again.add_argument("--since", type=date.fromisoformat, required=True, metavar="DAY")
+    again.add_argument(
+        "--until", type=date.fromisoformat, metavar="DAY", help="not included (default: no end)"
+    )
+    again.add_argument("--provider", default="", help="its id (default: all)")
+    again.add_argument("--apply", action="store_true", help="make the changes a new cost version")
+    again.add_argument("--note", default="", help="why, kept with the version")
     return parser
 
 
@@ -133,7 +152,10 @@ def _check(options: argparse.Namespace, settings: Settings) -> int:
 
 def _score(options: argparse.Namespace, settings: Settings) -> int:
     from pipeline.files import score_file  # noqa: PLC0415
+    from pipeline.formats import FORMATS  # noqa: PLC0415
 
+    if options.format and options.format not in FORMATS:
+        raise UsageError(f"--format {options.format}: use one of {', '.join(FORMATS)}")
     for file in _existing(options.files):
         for line in score_file(file, options.format, options.plan):
             sys.stdout.buffer.write(line + b"\n")
@@ -149,10 +171,44 @@ def _replay(options: argparse.Namespace, settings: Settings) -> int:
 
 def _catalog(options: argparse.Namespace, settings: Settings) -> int:
     from pipeline.catalog import load_catalog  # noqa: PLC0415
+    from pipeline.catalog_diff import diff  # noqa: PLC0415
     from pipeline.catalog_page import render  # noqa: PLC0415
+    from pipeline.facts import FACTS  # noqa: PLC0415
 
-    catalog = load_catalog()
-    print(render(catalog) if options.what == "show" else "the facts are sound")
+    if options.what == "diff" and not options.folder:
+        raise UsageError("catalog diff: name the folder with the older facts")
+    catalog = load_catalog(options.folder or FACTS)
+    if options.what == "diff":
+        lines = diff(catalog, load_catalog())
+        print("\n".join(lines) or "no difference")
+    else:
+        print(render(catalog) if options.what == "show" else "the facts are sound")
+    return 0
+
+
+def _reprice(options: argparse.Namespace, settings: Settings) -> int:
+    from pipeline.catalog import load_catalog  # noqa: PLC0415
+    from pipeline.reprice import fingerprint, render, reprice  # noqa: PLC0415
+    from pipeline.store.connect import connect  # noqa: PLC0415
+    from pipeline.store.versions import NO_END, Scope  # noqa: PLC0415
+
+    catalog, until = load_catalog(), options.until or NO_END
+    if options.provider and options.provider not in catalog.providers:
+        raise UsageError(
+            f"--provider {options.provider}: use one of {', '.join(catalog.providers)}"
+        )
+    if options.since >= until:
+        raise UsageError("--until: must be later than --since")
+    scope = Scope(since=options.since, until=until, provider=options.provider)
+    with connect(settings) as client:
+        preview, version = reprice(
+            client, catalog, scope, note=options.note, facts=fingerprint(), apply=options.apply
+        )
+    print(render(preview) if preview else "nothing to change: all costs are those of the facts")
+    if version:
+        print(f"applied as cost version {version}")
+    elif preview:
+        print("nothing was changed: --apply makes this the new cost version")
     return 0
 
 

@@ -7,15 +7,18 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, repeat
+from typing import TypeVar
 
 import msgspec
 
 from pipeline.calls import Rejected
 from pipeline.scoring.score import Rules, score_message
 from pipeline.store.connect import Client, StoreError
-from pipeline.store.insert import Batch, Scored, insert_batch, read_position
+from pipeline.store.insert import Batch, Scored, insert_batch, read_next_offset, read_position
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -85,7 +88,7 @@ class Intake:
         that some messages may have to wait for more. Waits while the store is away. Raises
         AssignmentLostError if `still_mine()` no longer holds.
         """
-        state = self._state(topic, partition)
+        state = self._state(topic, partition, still_mine)
         left = [m for m in messages if state.next_offset is None or m.offset >= state.next_offset]
         rejected: list[Scored] = []
         while left and not (state.unfinished_to and left[-1].offset < state.unfinished_to):
@@ -96,10 +99,15 @@ class Intake:
             left = [m for m in left if m.offset > batch.offset_to]
         return state.next_offset or 0, rejected
 
-    def _state(self, topic: str, partition: int) -> Partition:
+    def _state(self, topic: str, partition: int, still_mine: Callable[[], bool]) -> Partition:
         known = self._partitions.get((topic, partition))
         if known is None:
-            read = read_position(self.client, self.cluster, topic, partition, self.remembered_ids)
+            place = (self.client, self.cluster, topic, partition)
+            read = self._patiently(
+                lambda: read_position(*place, self.remembered_ids),
+                f"{topic}/{partition}",
+                still_mine,
+            )
             ids = dict.fromkeys(read.recent_ids)
             known = Partition(read.next_offset, read.unfinished_to, ids)
             self._partitions[topic, partition] = known
@@ -139,25 +147,34 @@ class Intake:
         return batch, fresh
 
     def _insert(self, batch: Batch, still_mine: Callable[[], bool]) -> None:
-        """Inserts until it is stored: always this very batch, since a failed try may have been stored."""
-        tries = 0
-        while True:
+        """Inserts until it is stored: always this very batch, since a failed try may have been stored.
+
+        A worker that was frozen for longer than a session believes that it still has its
+        partitions; the ledger knows better.
+        """
+        place = (self.client, batch.cluster, batch.topic, batch.partition)
+        covered = self._patiently(lambda: read_next_offset(*place), batch.token, still_mine)
+        if covered is not None and covered > batch.offset_from:
+            raise AssignmentLostError(batch.token)
+        self._patiently(lambda: self._write(batch), batch.token, still_mine)
+
+    def _write(self, batch: Batch) -> None:
+        started = time.monotonic()
+        insert_batch(self.client, batch, self.worker)
+        self.counts.insert_seconds += time.monotonic() - started
+
+    def _patiently(self, ask: Callable[[], T], what: str, still_mine: Callable[[], bool]) -> T:
+        """Asks the store again and again while it is away, as long as the partition is ours."""
+        for wait in chain(RETRY_SECONDS, repeat(RETRY_SECONDS[-1])):
             if not still_mine():
-                raise AssignmentLostError(f"{batch.topic}/{batch.partition}")
-            started = time.monotonic()
+                break
             try:
-                insert_batch(self.client, batch, self.worker)
+                return ask()
             except (StoreError, OSError) as error:
                 self.counts.store_errors += 1
-                wait = RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)]
-                log.warning(
-                    "batch %s is not stored, next try in %s s: %s", batch.token, wait, error
-                )
+                log.warning("%s waits for the store, next try in %s s: %s", what, wait, error)
                 time.sleep(wait)
-                tries += 1
-            else:
-                self.counts.insert_seconds += time.monotonic() - started
-                return
+        raise AssignmentLostError(what)
 
     def _advance(self, state: Partition, batch: Batch, fresh: dict[str, None]) -> None:
         state.next_offset = batch.offset_to + 1

@@ -15,7 +15,7 @@ from zlib import crc32
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError
+from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError, for_code
 
 from pipeline.formats.cutover import Record, encode
 from pipeline.settings import Settings
@@ -37,22 +37,30 @@ COUNT_INTERVAL_SECONDS = 2.0
 
 
 async def ensure_topics(settings: Settings) -> None:
-    """Creates the topics that are missing. Raises KafkaError if Kafka is away or refuses."""
-    missing = await missing_topics(settings)
+    """Creates the topics that are missing and waits until they are there.
+
+    Raises KafkaError if Kafka is away or refuses.
+    """
+    if not (missing := await missing_topics(settings)):
+        return
+    config = {"max.message.bytes": str(LARGEST_MESSAGE)}
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
     await admin.start()
     try:
-        await admin.create_topics(
+        answer = await admin.create_topics(
             [
-                NewTopic(name, settings.partitions, settings.replication,
-                         topic_configs={"max.message.bytes": str(LARGEST_MESSAGE)})
+                NewTopic(name, settings.partitions, settings.replication, topic_configs=config)
                 for name in sorted(missing)
             ]
-        )  # fmt: skip
-    except TopicAlreadyExistsError:
-        pass  # another process was faster
+        )
     finally:
         await admin.close()
+    for topic, code, *message in answer.topic_errors:
+        error = for_code(code)
+        if error not in (NoError, TopicAlreadyExistsError):  # another process may be faster
+            raise error(f"topic {topic}: {message[0] if message else error.description}")
+    while await missing_topics(settings):  # noqa: ASYNC110 - Kafka tells its brokers a little later
+        await asyncio.sleep(0.1)
 
 
 async def missing_topics(settings: Settings) -> set[str]:
@@ -78,26 +86,23 @@ async def cluster_id(settings: Settings) -> str:
 
 async def end_offsets(settings: Settings) -> dict[int, int]:
     """Partition of the calls topic → the offset its next message will get. Raises KafkaError."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka)
+    consumer = _reader(settings)
     await consumer.start()
     try:
-        return {
-            tp.partition: end for tp, end in (await _ends(consumer, settings.calls_topic)).items()
-        }
+        ends = await consumer.end_offsets(consumer.assignment())
+        return {tp.partition: end for tp, end in ends.items()}
     finally:
         await consumer.stop()
 
 
 async def calls_beyond(settings: Settings, next_offsets: dict[int, int]) -> int:
     """How many calls lie in the calls topic from the given offsets on, counted by reading them."""
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.kafka, max_partition_fetch_bytes=LARGEST_MESSAGE
-    )
+    consumer = _reader(settings)
     await consumer.start()
     try:
-        ends = await _ends(consumer, settings.calls_topic)
+        ends = await consumer.end_offsets(consumer.assignment())
         behind = {tp: end for tp, end in ends.items() if next_offsets.get(tp.partition, 0) < end}
-        consumer.assign(list(behind))
+        consumer.pause(*ends.keys() - behind.keys())
         for tp in behind:
             consumer.seek(tp, next_offsets.get(tp.partition, 0))
         return await _count_lines(consumer, behind)
@@ -105,14 +110,13 @@ async def calls_beyond(settings: Settings, next_offsets: dict[int, int]) -> int:
         await consumer.stop()
 
 
-async def _ends(consumer: AIOKafkaConsumer, topic: str) -> dict[TopicPartition, int]:
-    partitions = consumer.partitions_for_topic(topic) or await _discover(consumer, topic)
-    return dict(await consumer.end_offsets([TopicPartition(topic, p) for p in partitions]))
-
-
-async def _discover(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
-    await consumer.topics()
-    return consumer.partitions_for_topic(topic) or set()
+def _reader(settings: Settings) -> AIOKafkaConsumer:
+    """A consumer of all partitions of the calls topic, in no group."""
+    return AIOKafkaConsumer(
+        settings.calls_topic,
+        bootstrap_servers=settings.kafka,
+        max_partition_fetch_bytes=LARGEST_MESSAGE,
+    )
 
 
 async def _count_lines(consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> int:
@@ -155,7 +159,11 @@ class CallProducer:
 
     async def start(self) -> None:
         """Connects. Raises KafkaError if Kafka is away."""
-        await self._producer.start()
+        try:
+            await self._producer.start()
+        except KafkaError:
+            await self._producer.stop()
+            raise
         self._partitions = len(await self._producer.partitions_for(self._settings.calls_topic))
         self._work = [
             asyncio.create_task(self._every(BATCH_SECONDS, self.flush)),
@@ -164,8 +172,9 @@ class CallProducer:
 
     async def stop(self) -> None:
         """Sends what waits, says the final count, disconnects."""
-        for task in self._work:
-            task.cancel()
+        async with self._sending:  # a message cut off on its way would be sent a second time
+            for task in self._work:
+                task.cancel()
         try:
             await self.flush()
             await self.report()

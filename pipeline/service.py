@@ -1,8 +1,13 @@
 """The whole service on one machine: the parts as child processes, in the order they need each other."""
 
 import asyncio
+import fcntl
+import os
 import sys
+import tempfile
 from dataclasses import replace
+from pathlib import Path
+from typing import IO
 
 from pipeline.account import messages_behind
 from pipeline.catalog import load_catalog
@@ -109,14 +114,35 @@ async def drained(settings: Settings, seconds: float = DRAIN_SECONDS) -> bool:
     return True
 
 
+async def next_to_start() -> IO[str]:
+    """Waits until no other service of this user starts, so that no two choose the same free port.
+
+    Close the file once all ports are in use: then the next one may start.
+    """
+    lock = (Path(tempfile.gettempdir()) / f"cutover-{os.getuid()}.lock").open("w")
+    while not _locked(lock):  # noqa: ASYNC110 - another process cannot set an event of ours
+        await asyncio.sleep(0.2)
+    return lock
+
+
+def _locked(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 async def run_up(settings: Settings) -> int:
     """The service for the user's own traffic, until Ctrl-C. Raises ChildError, OSError, BadFile, PlanError."""
     if start_plan(settings.plan):
         print(f"wrote {settings.plan}: every call goes where it went before, and is recorded")
     load_plan(settings.plan)
+    start = await next_to_start()
     settings = on_free_ports(settings)
 
     async def body() -> None:
+        start.close()
         print(welcome(settings), flush=True)
         await asyncio.Event().wait()
 

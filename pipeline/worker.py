@@ -15,6 +15,7 @@ from collections.abc import AsyncIterable, Sequence
 from typing import Any
 
 import faust
+from faust.exceptions import ProducerSendError
 from faust.types import TP, EventT
 from prometheus_client import generate_latest
 from prometheus_client.core import CollectorRegistry, CounterMetricFamily, GaugeMetricFamily
@@ -55,6 +56,7 @@ def create_app(settings: Settings, cluster: str) -> faust.App:
         stream_buffer_maxsize=MESSAGES_AT_ONCE,
         stream_recovery_delay=0.0,
         stream_wait_empty=False,
+        agent_supervisor="mode.CrashingSupervisor",  # a restarted agent has lost what it had read
         worker_redirect_stdouts=False,
     )
     worker = _Worker(app, settings, cluster)
@@ -121,7 +123,7 @@ class _Worker:
 
     async def store_partition(self, tp: TP) -> None:
         """Stores what has been read of one partition and acknowledges what the ledger has."""
-        events = self.unacknowledged.pop(tp)
+        events = self.unacknowledged.pop(tp, [])  # none if the partition was taken away meanwhile
         by_offset = {e.message.offset: e for e in events}  # after a rebalance one may come again
         messages = [_message(by_offset[offset]) for offset in sorted(by_offset)]
         try:
@@ -147,7 +149,10 @@ class _Worker:
                 "cutover-reason": item.record.reason.encode(),
                 "cutover-origin": f"{tp.topic}/{tp.partition}/{item.offset}/{item.position}".encode(),
             }
-            await self.rejected.send(value=item.record.value, headers=headers)
+            try:
+                await self.rejected.send(value=item.record.value, headers=headers)
+            except ProducerSendError as error:  # with its headers it may be too large
+                log.warning("%s is in the store, but no copy in Kafka: %s", headers, error)
 
     async def store_events(self, stream: AsyncIterable[bytes]) -> None:
         async for events in stream.noack_take(MESSAGES_AT_ONCE, within=1.0):  # type: ignore[attr-defined]

@@ -140,7 +140,7 @@ def test_a_batch_cut_short_waits_until_all_its_messages_are_there_again(store, r
 
 def _batch(store: Client, rules: Rules, messages: Sequence[Message]) -> insert.Batch:
     worker = intake(store)
-    return worker._cut(TOPIC, 0, messages, worker._state(TOPIC, 0), rules)[0]
+    return worker._cut(TOPIC, 0, messages, worker._state(TOPIC, 0, always), rules)[0]
 
 
 def test_nothing_is_inserted_for_a_partition_that_went_to_another_worker(store, rules):

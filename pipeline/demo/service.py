@@ -18,7 +18,7 @@ from pipeline.demo.traffic import drive
 from pipeline.embedded.ports import free_port
 from pipeline.embedded.supervisor import supervise
 from pipeline.kafka import COUNT_INTERVAL_SECONDS, cluster_id
-from pipeline.service import children, drained, on_free_ports, welcome
+from pipeline.service import children, drained, next_to_start, on_free_ports, welcome
 from pipeline.settings import Settings
 from pipeline.store.connect import Client, connect, rows
 
@@ -40,6 +40,7 @@ class Demo(msgspec.Struct, frozen=True):
 
 async def run_demo(settings: Settings, demo: Demo) -> int:
     """Runs until Ctrl-C, or for `seconds`. Returns 1 if the account does not balance in the end."""
+    start = await next_to_start()
     settings = on_free_ports(replace(settings, data=settings.data / "demo"))
     settings = replace(settings, plan=settings.data / "plan.yml")
     port = free_port(SIMULATORS_PORT)
@@ -58,13 +59,15 @@ async def run_demo(settings: Settings, demo: Demo) -> int:
             serve_simulators(port, seed),
             sending_past(settings, demo.history_days, seed, now),
         ):
+            start.close()
             started = time.monotonic()
             await drive(tap, demo.rate, demo.seconds, seed, asyncio.Event())
             seconds = time.monotonic() - started
         result.update(await outcome(settings, now, seconds))
 
     await supervise(children(settings), settings.data, body)
-    print(msgspec.json.encode(result).decode() if demo.json else "stopped")
+    if result or not demo.json:  # Ctrl-C leaves no account to print
+        print(msgspec.json.encode(result).decode() if demo.json else "stopped")
     return 0 if result.get("balanced", True) else 1
 
 

@@ -8,7 +8,7 @@ from pipeline.catalog import load_catalog
 from pipeline.kafka import CallProducer
 from pipeline.plan_file import PlanFile
 from pipeline.settings import Settings, SettingsError
-from pipeline.tap.server import create_app, serve, tokens_of
+from pipeline.tap.server import check_binding, create_app, serve, tokens_of
 from pipeline.verdicts.plan import Endpoint, Plan
 
 
@@ -29,8 +29,11 @@ async def run_tap(settings: Settings) -> int:
         given = endpoint.base_urls.get(protocol)
         return given or catalog.base_url(endpoint.provider, protocol, endpoint.region)
 
+    plan()  # what is wrong with the plan or the settings is said before Kafka is asked for
+    tokens = tokens_of(settings.tap_tokens)
+    check_binding(settings.host, tokens)
     producer = CallProducer(settings, "tap")
-    app = create_app(plan, base_url, producer, tokens_of(settings.tap_tokens))
+    app = create_app(plan, base_url, producer, tokens)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
