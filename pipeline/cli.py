@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    logging.getLogger("aiokafka").setLevel(logging.WARNING)  # it tells of every metadata change
     try:
         command: Command = options.command
         return command(options, Settings.read())
@@ -60,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = add("demo", _demo, "the whole service on this machine, with live made-up traffic")
     demo.add_argument("--seconds", type=float, help="stop after this long (default: at Ctrl-C)")
     demo.add_argument("--json", action="store_true", help="print one JSON object at the end")
-    demo.add_argument("--rate", type=float, default=40.0, help="calls per second (default 40)")
+    demo.add_argument("--rate", type=float, default=45.0, help="calls per second (default 45)")
     demo.add_argument("--seed", type=int, help="seed of everything made up (default: the time)")
     demo.add_argument("--history", type=int, default=0, metavar="DAYS", help="days of made-up past")
     add("up", _up, "the whole service on this machine, for your own traffic")

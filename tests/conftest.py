@@ -16,9 +16,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 from kafka_brokers import apache_broker, embedded_broker
+from tapping import free_port
 
 from pipeline.catalog import Catalog, load_catalog
-from pipeline.embedded.ports import free_port
 from pipeline.embedded.supervisor import http_ready
 from pipeline.kafka import ensure_topics
 from pipeline.rules import load_checks
@@ -60,7 +60,7 @@ async def until(ready, child: subprocess.Popen[bytes]) -> None:
 @pytest.fixture(scope="session")
 def clickhouse_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of an embedded ClickHouse endpoint."""
-    port, data = free_port(18123), tmp_path_factory.mktemp("clickhouse")
+    port, data = free_port(), tmp_path_factory.mktemp("clickhouse")
     with process("pipeline.embedded.clickhouse", "--port", str(port), "--data", str(data)) as child:
         url = f"http://127.0.0.1:{port}"
         asyncio.run(until(lambda: http_ready(f"{url}/ping"), child))
@@ -124,7 +124,7 @@ def kafka_settings(store_settings: Settings, kafka: str) -> Settings:
         rejected_topic=f"rejected-{name}",
         events_topic=f"events-{name}",
         consumer_group=f"worker-{name}",
-        worker_port=free_port(18401),
+        worker_port=free_port(),
     )
     asyncio.run(ensure_topics(settings))
     return settings

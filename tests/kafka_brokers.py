@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tapping import free_port
 
-from pipeline.embedded.ports import free_port
 from pipeline.embedded.supervisor import tcp_ready
 
 POM = Path(__file__).parent / "apache_kafka" / "pom.xml"
@@ -45,7 +45,7 @@ def missing_or_fail(what: str) -> None:
 @contextmanager
 def embedded_broker() -> Iterator[str]:
     """The broker of the one-machine service; gives its bootstrap address."""
-    port = free_port(19092)
+    port = free_port()
     with _running([sys.executable, "-m", "pipeline.embedded.broker", "--port", str(port)], port):
         yield f"127.0.0.1:{port}"
 
@@ -54,7 +54,7 @@ def embedded_broker() -> Iterator[str]:
 def apache_broker(folder: Path) -> Iterator[str]:
     """Apache Kafka in KRaft mode with its log in `folder`; gives its bootstrap address."""
     classpath = _classpath(folder)
-    port, controller = free_port(29092), free_port(29192)
+    port, controller = free_port(), free_port()
     properties = folder / "server.properties"
     properties.write_text(PROPERTIES.format(port=port, controller=controller, logs=folder / "logs"))
     java = ["java", "-Xmx512m", "-cp", classpath]

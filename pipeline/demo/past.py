@@ -21,8 +21,8 @@ from pipeline.settings import Settings
 from pipeline.store.connect import connect
 
 CALLS_PER_DAY = 20_000
-CHUNK = 2_000
-MESSAGES_AHEAD = 160
+CHUNK = 10_000
+MESSAGES_AHEAD = 100
 
 
 async def send_past(settings: Settings, days: int, per_day: int, seed: int, end_ms: int) -> int:

@@ -18,7 +18,7 @@ from pipeline.calls import Protocol
 from pipeline.demo.scenario import Conversation, any_workload, calls_per_conversation
 from pipeline.protocols import read_exchange
 
-DEFAULT_RATE = 40.0  # calls per second
+DEFAULT_RATE = 45.0  # calls per second wanted; hang-ups and errors leave some unmade
 SWING = 0.15  # of the rate, up and down
 SWING_SECONDS = 90
 HANG_UPS = 0.01  # share of the calls

@@ -87,11 +87,14 @@ def _places(value: bytes) -> list[tuple[int, int]]:
 
 def _signs(value: bytes) -> Iterator[int]:
     for sign in _SIGNS:
-        yield from _all(value, sign)
+        if sign in value:
+            yield from _all(value, sign)
     lower = value.lower()
     for word in _SIGN_WORDS:
-        yield from (at for at in _all(lower, word) if _WORD_ENDS.match(lower, at))
-    yield from _all(value.translate(_HEX_AND_DOT), _HEX_KEY)
+        if word in lower:
+            yield from (at for at in _all(lower, word) if _WORD_ENDS.match(lower, at))
+    if len(value) > len(_HEX_KEY):
+        yield from _all(value.translate(_HEX_AND_DOT), _HEX_KEY)
 
 
 def _all(value: bytes, part: bytes) -> Iterator[int]:
