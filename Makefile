@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo up test check lint format bench lock clean
+.PHONY: help demo up test nightly check lint format bench lock clean
 
 help: ## list the tasks
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -16,6 +16,10 @@ up: .venv/runtime ## run the whole service on this machine for your own traffic
 
 test: .venv/dev ## run the tests
 	$(BIN)/python -m pytest
+
+nightly: .venv/dev ## the properties of reading and scoring with 10,000 examples each
+	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest tests/test_formats.py tests/test_protocols.py \
+	  tests/test_sse.py tests/test_score.py tests/test_quality.py
 
 check: lint test ## lint, types and tests
 

@@ -1,8 +1,5 @@
 """The records that are measured: the demo's own, as the tap writes them."""
 
-import statistics
-import time
-from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,13 +29,3 @@ def demo_lines(rules: Rules, count: int) -> list[bytes]:
     """So many encoded records of the made-up past, all four workloads mixed."""
     assert rules.plan
     return [encode(r) for r in islice(history(rules.plan, DAYS, 20_000, 1, NOW_MS), count)]
-
-
-def median_seconds(work: Callable[[], object], rounds: int) -> float:
-    """The median of so many runs; medians, because machines are shared and noisy."""
-    taken = []
-    for _ in range(rounds):
-        started = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - started)
-    return statistics.median(taken)

@@ -27,9 +27,8 @@ from pipeline.settings import Settings
 from pipeline.store.connect import Client, connect
 from pipeline.store.migrate import migrate
 
-hypothesis.settings.register_profile(
-    "default", deadline=None
-)  # machines are shared: time proves nothing
+# Without deadlines: machines are shared, and time proves nothing.
+hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile(
     "nightly",
     deadline=None,

@@ -63,7 +63,7 @@ ENDPOINTS: dict[str, tuple[str, str, str, float, float, int, float, float]] = {
     "qwen": ("dashscope", "qwen3-max-preview", "CNY", 6.0, 24.0, 510, 0.012, 0.975),
 }
 BASELINE = "claude"
-CHECKS_VERSION = 1
+CHECKS_VERSION = 2
 
 
 def seed(client: Client, *, now: datetime | None = None, calls: int = CALLS) -> None:

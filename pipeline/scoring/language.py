@@ -9,43 +9,35 @@ from functools import cached_property
 
 import msgspec
 
-LATIN = "latin"
-_SAMPLE = 1500  # characters: enough to tell a script, and few enough to stay cheap
+_SAMPLE = 800  # characters: enough to tell a script, and few enough to stay cheap
 _CLEAR = 0.8  # the share of a text that its main script must have
+_A_FEW = 6.0  # units
 _JAPANESE = 0.1  # the share of kana from which Chinese characters count as Japanese
-# A word of letters weighs about as much as one and a half Chinese characters.
-_UNITS = {
-    "zh": (re.compile("[\u3400-\u9fff]"), 1.0),
-    "ja": (re.compile("[\u3040-\u30ff]"), 1.0),
-    "ko": (re.compile("[\uac00-\ud7af]+"), 1.5),
-    "ru": (re.compile("[\u0400-\u04ff]+"), 1.5),
-    "ar": (re.compile("[\u0600-\u06ff]+"), 1.5),
-    LATIN: (re.compile("[A-Za-z\u00c0-\u024f]+"), 1.5),
-}
+_RUN = re.compile(
+    "(?P<zh>[\u3400-\u9fff]+)|(?P<ja>[\u3040-\u30ff]+)|(?P<ko>[\uac00-\ud7af]+)"
+    "|(?P<ru>[\u0400-\u04ff]+)|(?P<ar>[\u0600-\u06ff]+)|(?P<latin>[A-Za-z\u00c0-\u024f]+)"
+)
+_WITHOUT_SPACES = ("zh", "ja")  # counted by characters; all others by words
+_WORD = 1.5  # a word weighs about as much as one and a half Chinese characters
 _NOT_PROSE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`|https?://\S+", re.DOTALL)
 _LINE_OF_CODE = re.compile(r"^.*(?:[{};]|\)\s*:|=>|</?\w+>)\s*$", re.MULTILINE)
 
 
 class LanguageRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
-    """When an answer's language is judged, and how a message names the one it wants.
+    """When an answer's language is judged, and how a message asks for one.
 
-    In `asks_for` a pattern in small letters stands under the language it asks for; a message that
-    `leaves_open` matches (a translation, a lesson) says nothing about the answer's language.
+    All in small letters. In `asks_for` a pattern stands under the language it asks for. A message
+    with one of the `names` that asks for none (a translation, a lesson) leaves it open.
     """
 
     least_units: int
+    names: tuple[str, ...]
     asks_for: dict[str, str]
-    leaves_open: str
 
     @cached_property
     def requests(self) -> dict[str, re.Pattern[str]]:
         """The compiled `asks_for`."""
         return {language: re.compile(pattern) for language, pattern in self.asks_for.items()}
-
-    @cached_property
-    def open(self) -> re.Pattern[str]:
-        """The compiled `leaves_open`."""
-        return re.compile(self.leaves_open)
 
 
 def language_asked_for(rules: LanguageRules, message: str) -> str:
@@ -56,32 +48,37 @@ def language_asked_for(rules: LanguageRules, message: str) -> str:
     if len(message) > _SAMPLE:
         return ""
     small = message.lower()
-    named = [language for language, request in rules.requests.items() if request.search(small)]
-    if len(named) == 1:
-        return named[0]
-    if named or rules.open.search(small):
-        return ""
+    if any(map(small.__contains__, rules.names)):
+        asked = [language for language, request in rules.requests.items() if request.search(small)]
+        return asked[0] if len(asked) == 1 else ""
     units = _units(message)
     return _main(units) if _only_one(units) else ""
 
 
 def language_of(rules: LanguageRules, text: str) -> str:
     """The language most of a text is in, "" if it is too short, mixed or mostly code."""
-    prose = _LINE_OF_CODE.sub(" ", _NOT_PROSE.sub(" ", text[: _SAMPLE * 2]))[:_SAMPLE]
-    units = _units(prose)
+    units = _units(_prose(text[: _SAMPLE * 2])[:_SAMPLE])
     return _main(units) if sum(units.values()) >= rules.least_units else ""
+
+
+def _prose(text: str) -> str:
+    """The text without code and addresses."""
+    if "`" in text or "://" in text:
+        text = _NOT_PROSE.sub(" ", text)
+    return _LINE_OF_CODE.sub(" ", text) if "{" in text or ";" in text else text
 
 
 def _units(text: str) -> dict[str, float]:
     """How much of each script a text holds; scripts it has nothing of are left out."""
     if text.isascii():
-        words, weight = _UNITS[LATIN]
-        return {LATIN: len(words.findall(text)) * weight}
-    found = {name: len(part.findall(text)) * weight for name, (part, weight) in _UNITS.items()}
-    if found["ja"] > _JAPANESE * found["zh"]:
-        found["ja"] += found["zh"]
-        found["zh"] = 0
-    return {name: units for name, units in found.items() if units}
+        return {"latin": len(text.split()) * _WORD} if _RUN.search(text) else {}
+    found: dict[str, float] = {}
+    for run in _RUN.finditer(text):
+        name = str(run.lastgroup)
+        found[name] = found.get(name, 0) + (len(run[0]) if name in _WITHOUT_SPACES else _WORD)
+    if found.get("ja", 0) > _JAPANESE * found.get("zh", 0):
+        found["ja"] += found.pop("zh", 0)
+    return found
 
 
 def _main(units: dict[str, float]) -> str:
@@ -94,4 +91,4 @@ def _main(units: dict[str, float]) -> str:
 
 def _only_one(units: dict[str, float]) -> bool:
     """True unless a second script has more than a few words of its own."""
-    return sum(sorted(units.values())[:-1]) <= 6
+    return sum(sorted(units.values())[:-1]) <= _A_FEW

@@ -9,28 +9,41 @@ from functools import cached_property
 
 import msgspec
 
-_TYPOGRAPHIC = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "「": '"', "」": '"'})
+_QUOTES = str.maketrans({"“": '"', "”": '"', "「": '"', "」": '"'})
 _PART = re.compile(r"<(\w+)>")
 _SENTENCE = re.compile(r"[^.!?。！？\n]+")
+
+
+class ByLanguage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Words or patterns of English and of Chinese."""
+
+    en: tuple[str, ...]
+    zh: tuple[str, ...]
 
 
 class RefusalRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     """How refusals are recognised; every pattern is in small letters with plain quotes.
 
-    `<name>` in a pattern stands for `parts[name]`. Every pattern contains one of the `signs`.
+    `<name>` in a pattern stands for `parts[name]`. A sentence without any of the `signs` of its
+    language is passed over: they only spare time.
     """
 
     head_characters: int
-    signs: tuple[str, ...]
+    signs: ByLanguage
     parts: dict[str, str]
-    patterns: tuple[str, ...]
+    patterns: ByLanguage
     not_spoken: tuple[str, ...]
     lookalikes: tuple[str, ...]
 
     @cached_property
-    def refusal(self) -> re.Pattern[str]:
-        """Matches in a sentence that refuses."""
-        return self._any_of(self.patterns)
+    def english(self) -> re.Pattern[str]:
+        """Matches in an English sentence that refuses."""
+        return self._any_of(self.patterns.en, r"\b")
+
+    @cached_property
+    def chinese(self) -> re.Pattern[str]:
+        """Matches in a Chinese sentence that refuses."""
+        return self._any_of(self.patterns.zh)
 
     @cached_property
     def aside(self) -> re.Pattern[str]:
@@ -42,8 +55,8 @@ class RefusalRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict
         """Matches in a sentence that only sounds like a refusal."""
         return self._any_of(self.lookalikes)
 
-    def _any_of(self, patterns: tuple[str, ...]) -> re.Pattern[str]:
-        text = "|".join(f"(?:{pattern})" for pattern in patterns)
+    def _any_of(self, patterns: tuple[str, ...], begin: str = "") -> re.Pattern[str]:
+        text = f"{begin}(?:{'|'.join(patterns)})"
         for _ in self.parts:  # a part may be made of parts
             text = _PART.sub(lambda part: self.parts[part[1]], text)
         return re.compile(text, re.MULTILINE)
@@ -51,12 +64,22 @@ class RefusalRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict
 
 def refusal_in(rules: RefusalRules, text: str) -> str:
     """The words at the head of the text that refuse, "" if none do."""
-    head = text[: rules.head_characters].lower()
-    if not any(sign in head for sign in rules.signs):
+    head = text[: rules.head_characters].lower().replace("’", "'")
+    if not (_any_in(head, rules.signs.en) or _any_in(head, rules.signs.zh)):
         return ""
-    spoken = rules.aside.sub(" ", head.translate(_TYPOGRAPHIC))
-    for sentence in _SENTENCE.findall(spoken):
-        found = rules.refusal.search(sentence)
+    for sentence in _SENTENCE.findall(rules.aside.sub(" ", head.translate(_QUOTES))):
+        found = _search(rules, sentence)
         if found and not rules.lookalike.search(sentence):
             return found[0].strip()
     return ""
+
+
+def _search(rules: RefusalRules, sentence: str) -> re.Match[str] | None:
+    found = rules.chinese.search(sentence) if _any_in(sentence, rules.signs.zh) else None
+    if not found and _any_in(sentence, rules.signs.en):
+        found = rules.english.search(sentence)
+    return found
+
+
+def _any_in(text: str, signs: tuple[str, ...]) -> bool:
+    return any(map(text.__contains__, signs))
