@@ -87,6 +87,7 @@ class _Worker:
         )
         self.unacknowledged: dict[TP, list[EventT[bytes]]] = defaultdict(list)
         self.ends: dict[TP, tuple[int, int]] = {}
+        self.joined = False  # the group has told it which partitions are its own
 
     def wire(self) -> None:
         raw = {"key_serializer": "raw", "value_serializer": "raw", "allow_empty": True}
@@ -100,7 +101,7 @@ class _Worker:
 
         @self.app.page("/healthz")  # type: ignore[untyped-decorator]
         async def healthz(web: Any, request: Any) -> Any:
-            return web.json(self.health())
+            return web.json(self.health(), status=200 if self.joined else 503)
 
         @self.app.page("/metrics")  # type: ignore[untyped-decorator]
         async def metrics(web: Any, request: Any) -> Any:
@@ -110,6 +111,7 @@ class _Worker:
 
     async def on_assigned(self, app: faust.App, assigned: set[TP], **_: Any) -> None:
         """Who owns what has changed: what is known of the partitions may be old."""
+        self.joined = True
         self.intake.forget()
         self.unacknowledged.clear()
 
@@ -190,7 +192,7 @@ class _Worker:
             log.warning("probe is not stored: %s", error)
 
     def health(self) -> dict[str, Any]:
-        return {"ok": True, "partitions": len(self.ends), "stored": self.intake.counts.stored}
+        return {"ok": self.joined, "partitions": len(self.ends), "stored": self.intake.counts.stored}
 
     def collect(self) -> list[Any]:
         """Prometheus's view of the counts."""
