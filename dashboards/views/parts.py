@@ -42,9 +42,16 @@ def viewer_offset() -> int:
 
 
 def csv_button(rows: Sequence[Mapping[str, Any]], file_name: str, key: str) -> None:
-    """Offers the rows as a CSV file a spreadsheet opens without running anything."""
-    safe = [{name: show.csv_cell(value) for name, value in row.items()} for row in rows]
+    """Offers the rows as a CSV file a spreadsheet opens without running anything.
+
+    The file is made at the click: one made before is gone when the page has refreshed meanwhile.
+    """
     st.download_button(
-        t("csv"), pd.DataFrame(safe).to_csv(index=False).encode("utf-8-sig"), file_name, "text/csv",
-        icon=":material/download:", key=key,
+        t("csv"), lambda: _csv(rows), file_name, "text/csv",
+        icon=":material/download:", key=key, on_click="ignore",
     )  # fmt: skip
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    safe = [{name: show.csv_cell(value) for name, value in row.items()} for row in rows]
+    return pd.DataFrame(safe).to_csv(index=False).encode("utf-8-sig")
