@@ -8,13 +8,14 @@ UNKNOWN_COLOR = "#8A8F98"
 
 
 @cache
-def _catalog() -> Catalog:
+def catalog() -> Catalog:
+    """The facts, read once."""
     return load_catalog()
 
 
 def provider_name(provider: str, language: str) -> str:
     """The provider's full name; one the catalog does not know keeps the name it came with."""
-    found = _catalog().provider(provider)
+    found = catalog().provider(provider)
     return getattr(found.file.name, language) if found else provider or "?"
 
 
@@ -25,5 +26,5 @@ def short_name(provider: str, language: str) -> str:
 
 def provider_color(provider: str, theme: str) -> str:
     """The provider's colour on a light or a dark page; grey for one the catalog does not know."""
-    found = _catalog().provider(provider)
+    found = catalog().provider(provider)
     return getattr(found.file.color, theme) if found else UNKNOWN_COLOR

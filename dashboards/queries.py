@@ -5,7 +5,7 @@ Every answer is shared by all viewers for a moment, so that ten people watching 
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -15,16 +15,23 @@ import msgspec
 import streamlit as st
 
 from dashboards import stats
+from dashboards.names import catalog
 from dashboards.stats import Estimate
+from pipeline.catalog import Catalog, Rate
+from pipeline.net import free_tokens_left, monthly_costs
+from pipeline.scoring.net_cost import NetCost
 from pipeline.settings import Settings
 from pipeline.store.connect import Client, connect, rows
 from pipeline.verdicts.plan import Plan
 
 SQL = Path(__file__).parent / "sql"
 SHARED_S = 1.5  # how long one answer serves everybody
+BILL_S = 60  # the same for the bill, which reads all usage there ever was
 RANGES = {"5m": 300, "15m": 900, "1h": 3600, "24h": 86_400, "all": 20 * 365 * 86_400}  # seconds
 UNPRICED = ("unknown_model", "no_price", "no_usage", "flat_rate_plan")  # `Cost.unknown`
 STEPS_AIMED_AT = 40  # points of a curve
+OF_LISTED = ("list_cost", "granted", "covered")  # amounts that need a list cost
+AMOUNTS = (*OF_LISTED, "fee", "net_cost")
 
 
 @dataclass(frozen=True)
@@ -364,6 +371,59 @@ def total(parts: Iterable[Saving]) -> Saving:
         sum(part.calls for part in found),
         sum(part.left_out for part in found),
     )
+
+
+@dataclass(frozen=True)
+class Bill:
+    """List and net cost per month, provider and native currency, and their total in one currency."""
+
+    months: list[NetCost]
+    total: dict[str, Decimal]  # by AMOUNTS; empty if a currency has no exchange rate
+    estimated: bool  # an exchange rate in the total is
+    no_rate: list[str]  # currencies
+    tokens_left: dict[str, int]  # of grants, today, by provider that has any
+
+    @property
+    def priced(self) -> bool:
+        """True if the cost of anything is known."""
+        return any(row.currency for row in self.months)
+
+
+@st.cache_data(ttl=BILL_S, show_spinner=False)
+def bill(currency: str) -> Bill:
+    """What every month cost up to today, the newest first; each at the rate of its first day."""
+    facts, agreed, today = catalog(), plan(), bounds().now.date()
+    found = monthly_costs(_client(), facts, agreed, today + timedelta(days=1))
+    rated = [(row, _rate(facts, row, currency)) for row in found if row.currency]
+    no_rate = sorted({row.currency for row, rate in rated if rate is None})
+    return Bill(
+        months=sorted(found, key=_newest_first),
+        total={} if no_rate else {name: _converted(rated, name) for name in AMOUNTS},
+        estimated=any(rate.estimated for _, rate in rated if rate),
+        no_rate=no_rate,
+        tokens_left=free_tokens_left(_client(), facts, agreed, today) if agreed else {},
+    )
+
+
+def _newest_first(row: NetCost) -> tuple[int, str, bool, str]:
+    """By month, provider and currency, the calls of unknown cost last."""
+    return -row.begin.toordinal(), row.provider, not row.currency, row.currency
+
+
+def _rate(facts: Catalog, row: NetCost, currency: str) -> Rate | None:
+    midnight = datetime.combine(row.begin, time(), UTC)
+    return facts.fx(row.currency, currency, round(midnight.timestamp() * 1000))
+
+
+def _converted(rated: Iterable[tuple[NetCost, Rate | None]], name: str) -> Decimal:
+    return sum((rate.rate * getattr(row, name) for row, rate in rated if rate), Decimal(0))
+
+
+def amounts(row: NetCost) -> dict[str, Decimal | None]:
+    """The row's AMOUNTS: all None without a currency, those of listed calls if it has none."""
+    none_listed = row.calls > 0 and row.unlisted == row.calls
+    unknown = OF_LISTED if row.currency and none_listed else () if row.currency else AMOUNTS
+    return {name: None if name in unknown else getattr(row, name) for name in AMOUNTS}
 
 
 def search(

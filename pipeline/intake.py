@@ -59,7 +59,7 @@ class Counts:
 
 @dataclass
 class Intake:
-    """Stores the messages of any number of partitions, one call at a time."""
+    """Stores the messages of any number of partitions; a call at a time for each of them."""
 
     client: Client
     cluster: str

@@ -51,7 +51,7 @@ class Settings:
     )
     dashboard_port: int = _setting(8501, "port of the pages")
     dashboard_token: str = _setting("", "token to be given once to see the pages", secret=True)
-    batch_calls: int = _setting(10_000, "calls the worker stores in one insert, at most")
+    batch_calls: int = _setting(2_500, "calls the worker stores in one insert, at most")
     batch_ms: int = _setting(
         500, "how long the worker gathers calls before an insert, milliseconds"
     )

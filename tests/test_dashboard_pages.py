@@ -4,12 +4,14 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from string import Formatter
 
+import msgspec
 import pytest
 import streamlit as st
-from seed_store import HOSTILE, seeded
+from seed_store import HOSTILE, plan_document, seeded
 from streamlit.testing.v1 import AppTest
 
 from dashboards import queries, show, words
@@ -19,10 +21,15 @@ from pipeline.catalog import Catalog
 from pipeline.embedded.ports import free_port
 from pipeline.settings import Settings, SettingsError
 from pipeline.store.connect import Client
+from pipeline.verdicts.plan import Plan
 
 DASHBOARDS = Path(words.__file__).parent
 PAGES = ["live", "compare", "rollout", "calls", "pipeline"]
 LANGUAGES = list(words.LANGUAGES)
+AGREED = {
+    "grants": [{"tokens": 10**6, "from": "2026-01-01"}],
+    "plans": [{"price": 300, "currency": "CNY", "from": "2026-01-01", "path": "coding"}],
+}
 PAGE = """
 from dashboards import state
 from dashboards.views import {page}
@@ -66,6 +73,29 @@ def test_a_page_shows_its_figures(
     assert not app.exception
     assert not app.error
     assert app.get("html") or app.dataframe
+
+
+@pytest.mark.parametrize("agreed", [{}, AGREED], ids=["list prices", "grants and plans"])
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_cost_by_month_says_how_to_add_terms_where_none_are_agreed(
+    language: str,
+    agreed: dict[str, object],
+    seeded_settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    use(seeded_settings, monkeypatch)
+    document = plan_document(datetime.now(UTC) - timedelta(days=2))
+    document["endpoints"]["kimi"] |= agreed
+    plan = msgspec.convert(document, Plan, strict=False)
+    monkeypatch.setattr(queries, "plan", lambda: plan)
+    app = run("rollout", language)
+    assert not app.exception
+    assert not app.error
+    assert words.dictionary(language)["rollout.month.granted"] in html(app)
+    left = words.dictionary(language)["rollout.month.left"].split("{")[0]
+    assert any(left in caption.value for caption in app.caption) == bool(agreed)
+    hint = words.dictionary(language)["rollout.month.how_to_add"]
+    assert (hint in [caption.value for caption in app.caption]) == (not agreed)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -1,7 +1,7 @@
 """Every figure of the pages equals a recomputation from the raw rows of `calls`."""
 
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -12,8 +12,10 @@ from seed_store import ENDPOINTS, PARTITIONS, seeded
 from dashboards import queries, stats
 from dashboards.queries import RANGES, Scope
 from pipeline.catalog import Catalog
+from pipeline.scoring.net_cost import NetCost
 from pipeline.settings import Settings
 from pipeline.store.connect import connect, rows
+from pipeline.verdicts.plan import Endpoint, MonthlyPlan, Plan
 
 ALL = Scope(RANGES["all"], "", "USD")
 SUPPORT = Scope(RANGES["all"], "support", "CNY")
@@ -225,6 +227,59 @@ def test_old_clusters_stand_apart() -> None:
     found = queries.ask("partitions")
     assert sum(bool(row["current"]) for row in found) == PARTITIONS
     assert [row["cluster"] for row in found if not row["current"]] == ["an-older-broker"]
+
+
+def test_the_bill_is_the_rows_cost_per_month_and_provider_in_native_currency(
+    raw: Raw, rate: Callable[..., Decimal]
+) -> None:
+    """The seeded plan agrees nothing, so net is list; what is unknown is counted and has no amount."""
+    bill = queries.bill("USD")
+    exact = Decimal(0)
+    for row in bill.months:
+        mine = [
+            r for r in raw
+            if (r["provider"], r["currency"]) == (row.provider, row.currency)
+            and r["started_at"].date().replace(day=1) == row.begin
+        ]  # fmt: skip
+        cost = sum((r["cost"] for r in mine if row.currency), Decimal(0))
+        assert row.calls == len(mine)
+        assert row.unlisted == (0 if row.currency else len(mine))
+        assert queries.amounts(row)["net_cost"] == (cost if row.currency else None)
+        exact += cost * rate(row.currency or "USD", "USD", row.begin)
+    assert sum(row.calls for row in bill.months) == len(raw)
+    assert {row.currency for row in bill.months} == {"USD", "CNY", ""}
+    assert float(bill.total["net_cost"]) == pytest.approx(float(exact), rel=ROUNDED)
+    assert bill.estimated
+
+
+def test_the_bill_has_no_total_while_a_currency_has_no_rate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A plan paid in euros; its fee stays visible, and without calls nothing else of it is unknown."""
+    today = datetime.now(UTC).date()
+    fee = MonthlyPlan(price=Decimal(310), currency="EUR", starts=today.replace(day=1))
+    endpoints = {"euro": Endpoint(provider="sensenova", plans=(fee,))}
+    plan = Plan(migration="m", baseline="euro", endpoints=endpoints)
+    monkeypatch.setattr(queries, "plan", lambda: plan)
+    bill = queries.bill("USD")
+    assert (bill.total, bill.no_rate) == ({}, ["EUR"])
+    euros = next(row for row in bill.months if row.currency == "EUR")
+    assert queries.amounts(euros)["fee"] == queries.amounts(euros)["net_cost"] == euros.fee > 0
+
+
+@pytest.mark.parametrize(
+    ("currency", "calls", "unlisted", "known"),
+    [
+        ("", 2, 2, ()),
+        ("CNY", 2, 2, ("fee", "net_cost")),  # a plan pays for calls without a list price
+        ("CNY", 2, 1, queries.AMOUNTS),
+        ("CNY", 0, 0, queries.AMOUNTS),
+    ],
+)
+def test_amounts_that_mean_nothing_are_unknown(currency, calls, unlisted, known) -> None:
+    row = NetCost(begin=date(2026, 11, 1), provider="p", currency=currency, calls=calls, unlisted=unlisted)  # fmt: skip
+    found = queries.amounts(row)
+    assert tuple(name for name, amount in found.items() if amount is not None) == known
 
 
 def test_a_search_finds_by_each_of_its_conditions(raw: Raw) -> None:

@@ -24,6 +24,7 @@ from pipeline.scoring.net_cost import (
     net_by_day,
     net_by_month,
     plans_of,
+    tokens_left,
 )
 from pipeline.verdicts.plan import MonthlyPlan, PlanError, TokenGrant
 from pipeline.yamlfile import BadFile
@@ -76,6 +77,14 @@ def test_the_grant_that_expires_first_goes_first_and_none_counts_outside_its_day
     assert [purse.take(date(2026, 11, day), "m", 8) for day in (1, 2, 3, 4)] == [8, 8, 8, 6]
     assert purse.left == (0, 0, 0)
     assert Purse([free(10, 2, 3)]).take(date(2026, 11, 4), "m", 8) == 0
+
+
+def test_tokens_left_are_those_that_may_still_be_used_that_day() -> None:
+    """Of 10, 20 and 40 free tokens 4 are used; the first expires, the last has not begun."""
+    grants = {"p": [free(10, 1, 2), free(20), free(40, 5)], "q": []}
+    usage = [used(1, 4, "1"), used(1, 9, None, flat_rate_plan="coding")]
+    for day, left in ((2, 26), (3, 20), (5, 60)):
+        assert tokens_left(usage, grants, {}, date(2026, 11, day)) == {"p": left}
 
 
 def test_a_grant_for_some_models_pays_for_no_other() -> None:

@@ -1,5 +1,6 @@
 """Rollout: how far are we, when are we done, what does it save, what is in the way?"""
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -7,14 +8,17 @@ import streamlit as st
 from markupsafe import Markup
 
 from dashboards import charts, controls, markup, queries, show, state
-from dashboards.markup import BAR, joined
+from dashboards.markup import BAR, HINT, joined
 from dashboards.names import short_name
-from dashboards.queries import RANGES, Saving
+from dashboards.queries import AMOUNTS, BILL_S, RANGES, Bill, Saving
 from dashboards.views.live import stage_label
 from dashboards.views.parts import card, draw, viewer_offset
 from dashboards.words import language, named, t, theme
+from pipeline.scoring.net_cost import NetCost
+from pipeline.store.connect import StoreError
 from pipeline.verdicts.plan import Plan, Stage, Workload
 
+BOLD = Markup("<b>{}</b>")
 FIGURE = Markup('<div title="{}"><b>{}</b><span>{}</span></div>')
 ACCENT = {"light": "#0B6E6E", "dark": "#4FC3B8"}
 
@@ -23,6 +27,7 @@ def page() -> None:
     """The whole page follows the data; it changes slowly."""
     seconds = controls.time_range("all")
     _figures(seconds)
+    _cost_by_month()
 
 
 @st.fragment(run_every=5)
@@ -246,3 +251,68 @@ def _bar(share: float | None) -> Markup:
     if share is None:
         return markup.UNKNOWN
     return BAR.format(round(100 * share, 1), ACCENT[theme()]) + show.percent(share, 0)
+
+
+@st.fragment(run_every=BILL_S)
+def _cost_by_month() -> None:
+    with suppress(StoreError):  # the figures above say what is wrong with the store
+        currency = queries.settings().report_currency
+        bill, plan = queries.bill(currency), queries.plan()
+        with card("rollout.month"):
+            if bill.priced:
+                st.html(_months(bill, currency))
+            else:
+                calls = sum(row.calls for row in bill.months)
+                st.caption(t("rollout.month.empty", n=show.count(calls)))
+            if bill.tokens_left:
+                st.caption(t("rollout.month.left", of=_tokens_left(bill)))
+            if not _terms_agreed(plan):
+                st.caption(t("rollout.month.how_to_add"))
+
+
+def _terms_agreed(plan: Plan | None) -> bool:
+    """True if the plan names anything that makes net cost differ from list cost."""
+    endpoints = plan.endpoints.values() if plan else ()
+    return any(end.grants or end.plans or end.offer_taken for end in endpoints)
+
+
+def _tokens_left(bill: Bill) -> str:
+    return " · ".join(
+        f"{short_name(provider, language())} {show.count(left)}"
+        for provider, left in bill.tokens_left.items()
+    )
+
+
+def _months(bill: Bill, currency: str) -> Markup:
+    columns = ("name", "provider", "calls", "unlisted", *AMOUNTS)
+    heads = [
+        HINT.format(t(f"rollout.month.{key}.help"), t(f"rollout.month.{key}")) for key in columns
+    ]
+    lines = [*map(_month, bill.months), _month_total(bill, currency)]
+    return markup.table(heads, lines, text_columns=2)
+
+
+def _month(row: NetCost) -> list[Markup | str]:
+    return [
+        f"{row.begin:%Y-%m}",
+        markup.provider(row.provider, language(), theme()),
+        show.count(row.calls),
+        show.count(row.unlisted),
+        *(show.money(amount, row.currency) for amount in queries.amounts(row).values()),
+    ]
+
+
+def _month_total(bill: Bill, currency: str) -> list[Markup | str]:
+    cells = [
+        show.count(sum(row.calls for row in bill.months)),
+        show.count(sum(row.unlisted for row in bill.months)),
+        *(show.money(bill.total.get(name), currency) for name in AMOUNTS),
+    ]
+    name = t("rollout.month.total", currency=currency)
+    return [BOLD.format(name), _rate_note(bill), *map(BOLD.format, cells)]
+
+
+def _rate_note(bill: Bill) -> Markup:
+    if bill.no_rate:
+        return markup.SMALL.format("", t("rollout.month.no_rate", of=", ".join(bill.no_rate)))
+    return markup.SMALL.format("", t("rollout.month.estimated") if bill.estimated else "")

@@ -25,7 +25,7 @@ from pipeline.verdicts.plan import Endpoint, Plan
 STOCK = 400  # conversations for each workload and endpoint
 HOUR_MS = 60 * 60 * 1000
 MARGIN_MS = 5 * 60 * 1000  # the last conversations begin so long before the end
-STREAMED = 0.25  # share of the streaming conversations that stay so: whole bodies are smaller
+STREAMED = 0.08  # share of the streaming conversations that stay so: whole bodies are smaller
 PIECES = 1  # of a streamed text
 HANG_UPS = 0.008
 TIMEOUTS = 0.0007

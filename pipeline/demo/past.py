@@ -22,7 +22,7 @@ from pipeline.store.connect import connect
 
 CALLS_PER_DAY = 20_000
 CHUNK = 10_000
-MESSAGES_AHEAD = 100
+MESSAGES_AHEAD = 320
 
 
 async def send_past(settings: Settings, days: int, per_day: int, seed: int, end_ms: int) -> int:

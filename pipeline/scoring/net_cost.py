@@ -75,6 +75,11 @@ class Purse:
         """Tokens left of each grant, in order of expiry."""
         return tuple(self._left)
 
+    def left_on(self, day: date) -> int:
+        """Tokens left that calls of that day may use, to whatever model."""
+        grants = zip(self._grants, self._left, strict=True)
+        return sum(left for grant, left in grants if grant.in_time(day))
+
     def take(self, day: date, model: str, tokens: int) -> int:
         """Uses up to so many tokens; returns how many of them were free."""
         wanted = tokens
@@ -95,11 +100,16 @@ def net_by_day(
     one day it is taken in order of model, flat-rate plan and currency.
     """
     purses = {provider: Purse(given) for provider, given in grants.items()}
-    parts = [
-        _net(item, plans.get(item.provider, ()), purses.get(item.provider))
-        for item in sorted(usage, key=_order)
-    ]
-    return _sums([*parts, *_fees(plans, until)])
+    return _sums([*_parts(usage, purses, plans), *_fees(plans, until)])
+
+
+def tokens_left(
+    usage: Iterable[DayUsage], grants: Grants, plans: Plans, day: date
+) -> dict[str, int]:
+    """Free tokens each provider with grants still has on that day, after the usage, as in `net_by_day`."""
+    purses = {provider: Purse(given) for provider, given in grants.items() if given}
+    _parts(usage, purses, plans)
+    return {provider: purse.left_on(day) for provider, purse in purses.items()}
 
 
 def net_by_month(days: Iterable[NetCost]) -> list[NetCost]:
@@ -165,6 +175,14 @@ def _net(item: DayUsage, plans: Sequence[MonthlyPlan], purse: Purse | None) -> N
         granted=(cost * free / item.tokens).quantize(_UNIT, ROUND_DOWN) if free else _NOTHING,
         covered=cost if payer else _NOTHING,
     )
+
+
+def _parts(usage: Iterable[DayUsage], purses: Mapping[str, Purse], plans: Plans) -> list[NetCost]:
+    """The net cost of each, using the purses up."""
+    return [
+        _net(item, plans.get(item.provider, ()), purses.get(item.provider))
+        for item in sorted(usage, key=_order)
+    ]
 
 
 def _by_token(item: DayUsage, payer: MonthlyPlan | None) -> bool:

@@ -51,8 +51,11 @@ class TokenGrant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     def holds(self, day: date, model: str) -> bool:
         """True if a call of that day and model may be free."""
-        in_time = self.starts <= day <= (self.expires or date.max)
-        return in_time and (not self.models or model in self.models)
+        return self.in_time(day) and (not self.models or model in self.models)
+
+    def in_time(self, day: date) -> bool:
+        """True if it has begun and not expired."""
+        return self.starts <= day <= (self.expires or date.max)
 
 
 class MonthlyPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
