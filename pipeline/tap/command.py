@@ -21,7 +21,7 @@ async def run_tap(settings: Settings) -> int:
         found = plan_file()
         if found is None:
             raise SettingsError(
-                f"CUTOVER_PLAN: there is no {settings.plan}; `cutover plan` makes one"
+                f"CUTOVER_PLAN: there is no {settings.plan}; `cutover migrate` writes one"
             )
         return found
 
