@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.calls import Arm, Call, Exchange
 from pipeline.plan_file import PlanFile, load_plan, start_plan
-from pipeline.verdicts.plan import Endpoint, Match, Plan, PlanError
+from pipeline.verdicts.plan import Endpoint, Match, Name, Plan, PlanError, Stage, Workload
 from pipeline.yamlfile import BadFile
 
 GOOD = """
@@ -22,6 +22,7 @@ workloads:
     stages:
       - {name: canary, from: 2026-11-02T01:00:00Z, shares: {kimi: 0.05}}
       - {name: half, from: 2026-11-09T01:00:00Z, shares: {kimi: 0.5}}
+    shadow: {share: 0.1, baseline_share: 0.02, budget_per_day: 5}
 """
 
 
@@ -47,6 +48,9 @@ def plan(tmp_path) -> Plan:
         ("2026-11-09T01:00:00Z", "2026-11-01T01:00:00Z", "one after the other"),
         ("2026-11-09T01:00:00Z", "2026-11-09T01:00:00", "time zone"),
         ("match:", "matches:", "matches"),
+        ("baseline_share: 0.02", "baseline_share: 0.2", "shadow.baseline_share: must not be more"),
+        ("budget_per_day: 5", "budget_per_day: -5", "shadow.budget_per_day: must be 0 or more"),
+        ("share: 0.1", "share: 0", "share"),
     ],
 )
 def test_a_plan_that_cannot_work_is_refused_with_the_entry_named(tmp_path, old, new, says) -> None:
@@ -63,6 +67,25 @@ def test_the_stage_in_force_is_the_last_one_that_began(plan) -> None:
         return stage.name if stage else ""
 
     assert [at(1), at(3), at(30)] == ["", "canary", "half"]
+
+
+def test_a_candidate_that_was_given_up_is_not_mirrored_any_more() -> None:
+    def stage(day: int, *names: str) -> Stage:
+        starts = datetime(2026, 11, day, tzinfo=UTC)
+        return Stage(name=str(day), starts=starts, shares=dict.fromkeys(names, 0.1))
+
+    stages = (stage(2, "kimi", "glm"), stage(9, "kimi"), stage(16, "qwen"))
+    workload = Workload(name=Name(en="Chat"), stages=stages)
+
+    def at(day: int) -> tuple[str, ...]:
+        return workload.candidates_at(round(datetime(2026, 11, day, tzinfo=UTC).timestamp() * 1000))
+
+    assert [at(1), at(3), at(10), at(17)] == [
+        ("kimi", "glm", "qwen"),
+        ("kimi", "glm", "qwen"),
+        ("kimi", "qwen"),
+        ("qwen",),
+    ]
 
 
 def test_a_call_belongs_to_the_workload_it_names_else_to_the_first_rule_that_fits(plan) -> None:

@@ -149,6 +149,22 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return sum(self.shares.values())
 
 
+class Shadow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which conversations are mirrored, for comparison only: nobody gets the mirrored answers.
+
+    `share` of the conversations that the baseline answers goes to a candidate too; of these,
+    `baseline_share` (of all conversations, so at most `share`) to the baseline a second time: how much it
+    disagrees with itself. Both together cost at most `budget_per_day`, by list price, per UTC day
+    and tap. `tools` are the types of tools run by the vendor ("web_search") that may run twice.
+    """
+
+    share: Annotated[float, Meta(gt=0, le=1)]
+    baseline_share: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    budget_per_day: Decimal
+    currency: Annotated[str, Meta(pattern=r"^(USD|CNY)$")] = "USD"
+    tools: tuple[str, ...] = ()
+
+
 class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One stream of calls that moves as a whole: its owner, how to recognise it, its stages."""
 
@@ -156,6 +172,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     owner: str = ""
     match: Match = Match()
     stages: tuple[Stage, ...] = ()
+    shadow: Shadow | None = None
 
     def stage_at(self, at_ms: int) -> Stage | None:
         """The stage in force at that time; None before the first one."""
@@ -166,6 +183,12 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def candidates(self) -> tuple[str, ...]:
         """Endpoint names in order of first appearance in the stages."""
         return tuple(dict.fromkeys(name for stage in self.stages for name in stage.shares))
+
+    def candidates_at(self, at_ms: int) -> tuple[str, ...]:
+        """The candidates of the stage in force and of those to come: not those given up."""
+        now = self.stage_at(at_ms)
+        left = self.stages[self.stages.index(now) :] if now else self.stages
+        return tuple(dict.fromkeys(name for stage in left for name in stage.shares))
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -207,6 +230,7 @@ def check(plan: Plan) -> Plan:
         _check_terms(name, endpoint)
     for key, workload in plan.workloads.items():
         _check_stages(plan, key, workload)
+        _check_shadow(f"workloads.{key}.shadow", workload)
     for name in {n for w in plan.workloads.values() for n in w.candidates}:
         if not plan.endpoints[name].key_env:
             raise PlanError(
@@ -244,6 +268,18 @@ def _check_stages(plan: Plan, key: str, workload: Workload) -> None:
         if min(stage.shares.values(), default=0) < 0 or stage.migrated > 1 + 1e-9:
             raise PlanError(f"{where}.shares: shares are between 0 and 1 and add up to at most 1")
         previous = stage.starts
+
+
+def _check_shadow(where: str, workload: Workload) -> None:
+    shadow = workload.shadow
+    if shadow is None:
+        return
+    if shadow.baseline_share > shadow.share:
+        raise PlanError(f"{where}.baseline_share: must not be more than share, {shadow.share}")
+    if not shadow.budget_per_day.is_finite() or shadow.budget_per_day < 0:
+        raise PlanError(f"{where}.budget_per_day: must be 0 or more")
+    if not workload.candidates:
+        raise PlanError(f"{where}: name a candidate in a stage's shares, if with a share of 0")
 
 
 def _names(plan: Plan) -> str:
