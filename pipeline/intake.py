@@ -15,7 +15,7 @@ import msgspec
 from pipeline.calls import Rejected
 from pipeline.scoring.score import Rules, score_message
 from pipeline.store.connect import Client, StoreError
-from pipeline.store.insert import Batch, Scored, insert_batch, read_next_offset, read_position
+from pipeline.store.insert import Batch, Claim, Scored, claim_batch, insert_batch, read_position
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -41,7 +41,7 @@ class Partition:
     """What must be known of a partition to go on with it."""
 
     next_offset: int | None
-    unfinished_to: int | None
+    claimed_to: int | None
     recent_ids: dict[str, None]  # in order of storing, oldest first
 
 
@@ -84,19 +84,26 @@ class Intake:
         """Stores messages, given in order of offset, in one or more batches.
 
         Returns the first offset that is not stored and the records that were rejected. Messages
-        below the ledger are skipped; a batch that a crash cut short is only repeated whole, so
-        that some messages may have to wait for more. Waits while the store is away. Raises
+        below the ledger are skipped; a batch that someone claimed is only stored whole, so that
+        some messages may have to wait for more. Waits while the store is away. Raises
         AssignmentLostError if `still_mine()` no longer holds.
         """
         state = self._state(topic, partition, still_mine)
-        left = [m for m in messages if state.next_offset is None or m.offset >= state.next_offset]
+        left = _beyond(messages, state)
         rejected: list[Scored] = []
-        while left and not (state.unfinished_to and left[-1].offset < state.unfinished_to):
+        while left and not (state.claimed_to and left[-1].offset < state.claimed_to):
             batch, fresh_ids = self._cut(topic, partition, left, state, rules)
-            self._insert(batch, still_mine)
-            self._advance(state, batch, fresh_ids)
-            rejected += [item for item in batch.records if isinstance(item.record, Rejected)]
-            left = [m for m in left if m.offset > batch.offset_to]
+            claim = self._store(batch, still_mine)
+            if claim.offset_to != batch.offset_to:  # someone else's, with an end of its own
+                state.claimed_to = claim.offset_to
+            elif (claim.next_offset or 0) > batch.offset_from:  # and wholly stored
+                del self._partitions[topic, partition]
+                state = self._state(topic, partition, still_mine)
+                left = _beyond(left, state)
+            else:
+                self._advance(state, batch, fresh_ids)
+                rejected += [item for item in batch.records if isinstance(item.record, Rejected)]
+                left = _beyond(left, state)
         return state.next_offset or 0, rejected
 
     def _state(self, topic: str, partition: int, still_mine: Callable[[], bool]) -> Partition:
@@ -109,14 +116,17 @@ class Intake:
                 still_mine,
             )
             ids = dict.fromkeys(read.recent_ids)
-            known = Partition(read.next_offset, read.unfinished_to, ids)
+            known = Partition(read.next_offset, read.claimed_to, ids)
             self._partitions[topic, partition] = known
         return known
 
     def _cut(
         self, topic: str, partition: int, left: Sequence[Message], state: Partition, rules: Rules
     ) -> tuple[Batch, dict[str, None]]:
-        """The next batch: up to where an unfinished one went, else up to the limit of calls."""
+        """The next batch: up to where it was claimed, else up to the limit of calls."""
+        claimed_to = state.claimed_to
+        if claimed_to is not None and left[0].offset > claimed_to:
+            claimed_to = None  # Kafka no longer has what was claimed: a gap in the ledger
         records: list[Scored] = []
         fresh: dict[str, None] = {}
         duplicates = 0
@@ -130,8 +140,7 @@ class Intake:
                     fresh[record.call_id] = None
                 records.append(Scored(message.offset, position, message.received_at, record))
             last = message.offset
-            full = len(records) >= self.batch_calls
-            if last == state.unfinished_to or (full and state.unfinished_to is None):
+            if last == claimed_to or (claimed_to is None and len(records) >= self.batch_calls):
                 break
         first = left[0]
         batch = Batch(
@@ -143,25 +152,24 @@ class Intake:
             received_at=first.received_at,
             records=records,
             duplicates=duplicates,
+            begun=claimed_to is not None,
         )
         return batch, fresh
 
-    def _insert(self, batch: Batch, still_mine: Callable[[], bool]) -> None:
-        """Inserts until it is stored: always this very batch, since a failed try may have been stored.
+    def _store(self, batch: Batch, still_mine: Callable[[], bool]) -> Claim:
+        """Claims and stores until it is done: always this very batch, since a failed try may have been stored.
 
-        A worker that was frozen for longer than a session believes that it still has its
-        partitions; the ledger knows better.
+        Nothing is stored if the claim that holds is another one, or if the ledger has the batch.
         """
-        place = (self.client, batch.cluster, batch.topic, batch.partition)
-        covered = self._patiently(lambda: read_next_offset(*place), batch.token, still_mine)
-        if covered is not None and covered > batch.offset_from:
-            raise AssignmentLostError(batch.token)
-        self._patiently(lambda: self._write(batch), batch.token, still_mine)
+        return self._patiently(lambda: self._claim_and_write(batch), batch.token, still_mine)
 
-    def _write(self, batch: Batch) -> None:
+    def _claim_and_write(self, batch: Batch) -> Claim:
         started = time.monotonic()
-        insert_batch(self.client, batch, self.worker)
+        claim = claim_batch(self.client, batch, self.worker)
+        if claim.offset_to == batch.offset_to and (claim.next_offset or 0) <= batch.offset_from:
+            insert_batch(self.client, batch, self.worker)
         self.counts.insert_seconds += time.monotonic() - started
+        return claim
 
     def _patiently(self, ask: Callable[[], T], what: str, still_mine: Callable[[], bool]) -> T:
         """Asks the store again and again while it is away, as long as the partition is ours."""
@@ -178,7 +186,7 @@ class Intake:
 
     def _advance(self, state: Partition, batch: Batch, fresh: dict[str, None]) -> None:
         state.next_offset = batch.offset_to + 1
-        state.unfinished_to = None
+        state.claimed_to = None
         state.recent_ids.update(fresh)
         for old in list(state.recent_ids)[: max(0, len(state.recent_ids) - self.remembered_ids)]:
             del state.recent_ids[old]
@@ -187,3 +195,9 @@ class Intake:
         self.counts.rejected += rejected
         self.counts.stored += len(batch.records) - rejected
         self.counts.duplicates += batch.duplicates
+
+
+def _beyond(messages: Sequence[Message], state: Partition) -> Sequence[Message]:
+    """The messages the ledger does not cover."""
+    start = state.next_offset
+    return messages if start is None else [m for m in messages if m.offset >= start]

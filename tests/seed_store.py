@@ -150,7 +150,7 @@ def _seed_calls(client: Client, start: datetime, end: datetime, calls: int) -> N
     incident = "endpoint = 'kimi' AND progress BETWEEN 0.93 AND 0.95 AND " + _random(7) + " < 0.3"
     client.command(f"""
 INSERT INTO calls (
-    cluster, topic, kafka_partition, kafka_offset, position, batch_to, received_at, received_on,
+    cluster, topic, kafka_partition, kafka_offset, position, received_at, received_on,
     inserted_at, call_id, request_id, attempt, final, source, conversation_id, workload, app,
     team, tags, arm, stage, share, shadow_of, provider, host, protocol, request_model,
     response_model, model, started_at, time_to_first_token_ms, duration_ms, stream, http_status,
@@ -182,7 +182,7 @@ WITH
     endpoint = 'doubao' AND {_random(16)} < 0.05 AS strange
 SELECT
     'seed' AS cluster, 'llm.calls' AS topic, number % {PARTITIONS} AS kafka_partition,
-    intDiv(number, {PARTITIONS}) AS kafka_offset, 0 AS position, {calls // PARTITIONS - 1} AS batch_to,
+    intDiv(number, {PARTITIONS}) AS kafka_offset, 0 AS position,
     inserted_at AS received_at, toDate(inserted_at) AS received_on,
     least(now64(3), started_ + toIntervalMillisecond(duration_ms + 350 + toUInt32(500 * pow({_random(18)}, 4)))) AS inserted_at,
     concat('call-', leftPad(toString(number), 6, '0')) AS call_id, concat('req-', toString(number)) AS request_id,
@@ -235,11 +235,11 @@ def _seed_rejected(client: Client, end: datetime) -> None:
     client.insert(
         "rejected",
         [
-            ["seed", "llm.calls", n % PARTITIONS, 10**6 + n, 0, 10**6 + n,
+            ["seed", "llm.calls", n % PARTITIONS, 10**6 + n, 0,
              end - timedelta(minutes=7 * n), end.date(), reason, detail, value]
             for n, (reason, detail, value) in enumerate(REJECTED)
         ],
-        column_names=["cluster", "topic", "kafka_partition", "kafka_offset", "position", "batch_to",
+        column_names=["cluster", "topic", "kafka_partition", "kafka_offset", "position",
                       "received_at", "received_on", "reason", "detail", "value"],
     )  # fmt: skip
 

@@ -1,8 +1,9 @@
 """Messages of a partition become rows exactly once, whatever is repeated or breaks in between."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from records import anthropic_record, message
 
@@ -105,7 +106,7 @@ class BreaksAt:
 
 
 @pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("table", ["rejected", "calls", "ledger"])
+@pytest.mark.parametrize("table", ["claims", "rejected", "calls", "ledger"])
 def test_a_worker_that_dies_in_the_middle_of_a_batch_is_continued_exactly(
     store, rules, table: str, after: bool, monkeypatch
 ):
@@ -126,16 +127,71 @@ def test_a_worker_that_dies_in_the_middle_of_a_batch_is_continued_exactly(
     assert [sum(column) for column in list(zip(*ledger(store), strict=True))[2:]] == [4, 1, 2]
 
 
-def test_a_batch_cut_short_waits_until_all_its_messages_are_there_again(store, rules):
+def test_a_claimed_batch_waits_until_all_its_messages_are_there_again(store, rules):
     messages = [message(0, "a"), message(1, "b")]
-    without_ledger = BreaksAt(store, "ledger", after=False)
-    with pytest.raises(StoreError):
-        insert.insert_batch(without_ledger, _batch(store, rules, messages), "w")  # type: ignore[arg-type]
+    insert.claim_batch(store, _batch(store, rules, messages), "died")
     worker = intake(store)
     assert take(worker, rules, messages[0]) == 0
-    assert take(worker, rules, *messages) == 2
+    assert take(worker, rules, *messages, message(2, "c")) == 3
+    assert ids(store) == ["a", "b", "c"]
+    assert ledger(store) == [(0, 1, 2, 0, 0), (2, 2, 1, 0, 0)]
+
+
+def test_a_claim_whose_messages_kafka_no_longer_has_is_passed_over(store, rules):
+    insert.claim_batch(store, _batch(store, rules, [message(0, "a"), message(1, "b")]), "died")
+    assert take(intake(store), rules, message(5, "c")) == 6
+    assert ledger(store) == [(5, 5, 1, 0, 0)]
+
+
+class MeetsAnother:
+    """A client whose worker is overtaken: another one works at the moment it is about to do `table`."""
+
+    def __init__(self, client: Client, table: str, others: Callable[[], object]) -> None:
+        self.client, self.table, self.others = client, table, others
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.client, name)
+
+    def insert(self, table: str, *arguments: Any, **named: Any) -> None:
+        if table == self.table:
+            self.table = ""
+            self.others()
+        self.client.insert(table, *arguments, **named)
+
+
+@pytest.mark.parametrize("table", ["claims", "rejected", "calls", "ledger"])
+def test_a_worker_that_froze_in_the_middle_of_a_batch_and_wakes_up_later_stores_nothing_twice(
+    store, rules, table: str
+):
+    longer = [
+        message(0, "a", b"garbage"), message(1, "b"), message(2, "a", "c"), message(3, "d", "b"),
+    ]  # fmt: skip
+    other = intake(store, worker="other")
+    frozen = intake(
+        MeetsAnother(store, table, lambda: take(other, rules, *longer)),  # type: ignore[arg-type]
+        worker="frozen",
+    )
+    take(frozen, rules, *longer[:2])
+    assert take(frozen, rules, *longer[2:], message(4, "e")) == 5
+    assert take(other, rules, message(4, "e"), message(5, "f")) == 6
+    assert ids(store) == ["a", "b", "c", "d", "e", "f"]
+    assert store.command("SELECT count() FROM rejected") == 1
+    assert minutes(store) == 6
+    ranges = [row[:2] for row in ledger(store)]
+    assert [first for first, _ in ranges] == [0, *(last + 1 for _, last in ranges[:-1])]
+    assert [sum(column) for column in list(zip(*ledger(store), strict=True))[2:]] == [6, 1, 2]
+
+
+def test_what_a_worker_with_other_rules_stored_of_a_batch_counts_as_it_is_stored(store, rules):
+    messages = [message(0, "a", "b"), message(1, "c")]
+    batch = _batch(store, rules, messages)
+    insert.claim_batch(store, batch, "older")
+    fewer = msgspec.structs.replace(batch, records=batch.records[:2])
+    with pytest.raises(StoreError):
+        insert.insert_batch(BreaksAt(store, "ledger", after=False), fewer, "older")  # type: ignore[arg-type]
+    assert take(intake(store), rules, *messages) == 2
     assert ids(store) == ["a", "b"]
-    assert ledger(store) == [(0, 1, 2, 0, 0)]
+    assert ledger(store) == [(0, 1, 2, 0, 1)]
 
 
 def _batch(store: Client, rules: Rules, messages: Sequence[Message]) -> insert.Batch:
@@ -160,7 +216,7 @@ def test_reading_the_topic_again_into_an_empty_store_gives_the_same_rows(
     store, rules, store_settings
 ):
     messages = [message(0, "a", "b"), message(1, encode(anthropic_record("c", provider="zhipu")))]
-    columns = "* EXCEPT (inserted_at, cluster, batch_to)"
+    columns = "* EXCEPT (inserted_at, cluster)"
     take(intake(store), rules, *messages)
     take(intake(store, cluster="c2", batch_calls=1), rules, *messages)
     first, second = (

@@ -1,9 +1,11 @@
 """Writes one batch of a Kafka partition, so that repeating it changes nothing; and resumes after a crash.
 
-Order: rejected rows, calls, then the ledger row, and only then does the caller tell Kafka. Each
-INSERT is one atomic part and carries a deduplication token made of the batch's offset range, which
-the materialised views use too. A crash in between leaves rows beyond the ledger: `Position`
-says so, and the worker then repeats exactly that range.
+Order: the claim, rejected rows, calls, then the ledger row, and only then does the caller tell
+Kafka. The claim fixes where a batch ends before anything of it is stored, and the store keeps only
+the first claim of a start, so that everybody who stores that batch, now or after a crash, stores
+the same offsets. Each INSERT is one atomic part and carries a deduplication token made of the
+batch's offset range, which the materialised views use too: the second of two adds nothing.
+`docs/exactly-once.md` says why this is enough.
 """
 
 from collections.abc import Sequence
@@ -17,14 +19,11 @@ from pipeline.calls import Rejected, ScoredCall
 from pipeline.store.connect import ClickHouseType, Client
 
 _ORIGIN = (
-    "cluster", "topic", "kafka_partition", "batch_to", "received_on",
-    "kafka_offset", "position", "received_at",
+    "cluster", "topic", "kafka_partition", "received_on", "kafka_offset", "position", "received_at",
 )  # fmt: skip
 _REJECTED = ("reason", "detail", "value")
-_LEDGER = (
-    "cluster", "topic", "kafka_partition", "offset_from", "offset_to",
-    "stored", "rejected", "duplicates", "worker",
-)  # fmt: skip
+_CLAIM = ("cluster", "topic", "kafka_partition", "offset_from", "offset_to", "worker")
+_LEDGER = (*_CLAIM, "stored", "rejected", "duplicates")
 
 
 class Scored(msgspec.Struct, frozen=True):
@@ -47,35 +46,59 @@ class Batch(msgspec.Struct, frozen=True):
     received_at: int  # of the batch's first message: fixes the table partition, UTC ms
     records: Sequence[Scored]
     duplicates: int
+    begun: bool = False  # somebody claimed it before: some of it may be stored
+
+    @property
+    def start(self) -> str:
+        """Names the batch by where it begins: its claim's deduplication token."""
+        return f"{self.cluster}/{self.topic}/{self.partition}/{self.offset_from}"
 
     @property
     def token(self) -> str:
-        return f"{self.cluster}/{self.topic}/{self.partition}/{self.offset_from}/{self.offset_to}"
+        """Names the batch by its offset range: the deduplication token of its rows."""
+        return f"{self.start}/{self.offset_to}"
 
 
 class Position(msgspec.Struct, frozen=True):
     """Where to go on in a partition.
 
     `next_offset` is the first one the ledger does not cover (None: nothing read yet). If
-    `unfinished_to` is set, a batch from `next_offset` to it was cut short and must be repeated as one.
+    `claimed_to` is set, the batch from `next_offset` on was claimed to end there, and must.
     `recent_ids` are the ids of the last calls stored, oldest first.
     """
 
     next_offset: int | None
-    unfinished_to: int | None
+    claimed_to: int | None
     recent_ids: tuple[str, ...]
 
 
+class Claim(msgspec.Struct, frozen=True):
+    """What the store keeps of a batch's start: where the batch must end, and how far the ledger is."""
+
+    offset_to: int
+    next_offset: int | None
+
+
+def claim_batch(client: Client, batch: Batch, worker: str) -> Claim:
+    """Claims a batch's offsets, unless someone has before. Safe to repeat. Raises StoreError."""
+    claim = (*_extent(batch), worker)
+    _insert_once(client, "claims", _CLAIM, [[value] for value in claim], batch.start)
+    where = {"cluster": batch.cluster, "topic": batch.topic, "partition": batch.partition}
+    found = client.query(_CLAIMED, parameters={**where, "from": batch.offset_from})
+    ((offset_to, read, last),) = found.result_rows
+    return Claim(offset_to, last + 1 if read else None)
+
+
 def insert_batch(client: Client, batch: Batch, worker: str) -> None:
-    """Stores a batch and its ledger row. Safe to repeat. Raises StoreError; then repeat it."""
+    """Stores a claimed batch and its ledger row. Safe to repeat. Raises StoreError; then repeat it."""
     calls = [item for item in batch.records if isinstance(item.record, ScoredCall)]
     rejected = [item for item in batch.records if isinstance(item.record, Rejected)]
     _insert(client, batch, "rejected", rejected, _REJECTED)
     _insert(client, batch, "calls", calls, ScoredCall.__struct_fields__)
-    ledger = [
-        batch.cluster, batch.topic, batch.partition, batch.offset_from, batch.offset_to,
-        len(calls), len(rejected), batch.duplicates, worker,
-    ]  # fmt: skip
+    counts = len(calls), len(rejected), batch.duplicates
+    if batch.begun:  # by another worker, perhaps of another version: what it stored stays
+        counts = _counted(client, batch, sum(counts))
+    ledger = (*_extent(batch), worker, *counts)
     _insert_once(client, "ledger", _LEDGER, [[value] for value in ledger], batch.token)
 
 
@@ -83,34 +106,52 @@ def read_position(
     client: Client, cluster: str, topic: str, partition: int, recent: int
 ) -> Position:
     """Where the store says a partition stands; `recent` is how many ids to remember."""
-    next_offset = read_next_offset(client, cluster, topic, partition)
-    where = {"cluster": cluster, "topic": topic, "partition": partition, "next": next_offset or 0}
-    ((unfinished, to),) = client.query(_UNFINISHED, parameters=where).result_rows
-    ids = client.query(_RECENT_IDS, parameters={**where, "recent": recent}).result_rows
-    return Position(next_offset, to if unfinished else None, tuple(row[0] for row in reversed(ids)))
-
-
-def read_next_offset(client: Client, cluster: str, topic: str, partition: int) -> int | None:
-    """The first offset the ledger does not cover; None if nothing of the partition was read yet."""
     where = {"cluster": cluster, "topic": topic, "partition": partition}
     ((read, last),) = client.query(_LAST_OFFSET, parameters=where).result_rows
-    return last + 1 if read else None
+    here = {**where, "from": last + 1 if read else 0}
+    claims = client.query(_OPEN_CLAIM, parameters=here).result_rows
+    ids = client.query(_RECENT_IDS, parameters={**here, "recent": recent}).result_rows
+    return Position(
+        next_offset=last + 1 if read else None,
+        claimed_to=claims[0][0] if claims else None,
+        recent_ids=tuple(row[0] for row in reversed(ids)),
+    )
 
 
 _HERE = (
     "cluster = {cluster:String} AND topic = {topic:String} AND kafka_partition = {partition:UInt32}"
 )
 _LAST_OFFSET = f"SELECT count(), max(offset_to) FROM ledger WHERE {_HERE}"
-_UNFINISHED = f"""
-    SELECT count(), max(batch_to) FROM
-    (
-        SELECT batch_to FROM calls WHERE {_HERE} AND kafka_offset >= {{next:UInt64}}
-        UNION ALL
-        SELECT batch_to FROM rejected WHERE {_HERE} AND kafka_offset >= {{next:UInt64}}
-    )"""
+_CLAIMED = f"""
+    SELECT
+        (SELECT argMin(offset_to, claimed_at) FROM claims WHERE {_HERE} AND offset_from = {{from:UInt64}}),
+        ledger.read, ledger.last
+    FROM (SELECT count() AS read, max(offset_to) AS last FROM ledger WHERE {_HERE}) AS ledger"""
+_OPEN_CLAIM = f"""
+    SELECT offset_to FROM claims WHERE {_HERE} AND offset_from >= {{from:UInt64}}
+    ORDER BY offset_from, claimed_at LIMIT 1"""
 _RECENT_IDS = f"""
-    SELECT call_id FROM calls WHERE {_HERE} AND kafka_offset < {{next:UInt64}}
+    SELECT call_id FROM calls WHERE {_HERE} AND kafka_offset < {{from:UInt64}}
     ORDER BY kafka_offset DESC, position DESC LIMIT {{recent:UInt32}}"""
+_IN_BATCH = f"{_HERE} AND kafka_offset BETWEEN {{from:UInt64}} AND {{to:UInt64}}"
+_COUNTED = f"""
+    SELECT
+        (SELECT count() FROM calls WHERE {_IN_BATCH}),
+        (SELECT count() FROM rejected WHERE {_IN_BATCH})"""
+
+
+def _counted(client: Client, batch: Batch, records: int) -> tuple[int, int, int]:
+    """Stored, rejected and duplicates of a batch, by what the tables hold of it."""
+    here = {
+        "cluster": batch.cluster, "topic": batch.topic, "partition": batch.partition,
+        "from": batch.offset_from, "to": batch.offset_to,
+    }  # fmt: skip
+    ((stored, rejected),) = client.query(_COUNTED, parameters=here).result_rows
+    return stored, rejected, records - stored - rejected
+
+
+def _extent(batch: Batch) -> tuple[str, str, int, int, int]:
+    return batch.cluster, batch.topic, batch.partition, batch.offset_from, batch.offset_to
 
 
 def _insert(
@@ -123,7 +164,6 @@ def _insert(
         [batch.cluster] * count,
         [batch.topic] * count,
         [batch.partition] * count,
-        [batch.offset_to] * count,
         [_day(batch.received_at)] * count,
         [item.offset for item in items],
         [item.position for item in items],

@@ -1,7 +1,5 @@
 -- One row per scored call. The first block says where it was read: with (cluster, topic,
--- kafka_partition, kafka_offset, position) a row can be found again in Kafka, and batch_to names
--- the batch it was inserted with, so that a batch cut short by a crash can be repeated exactly.
--- A batch goes to one partition (received_on is the same for all its rows): its INSERT is atomic.
+-- kafka_partition, kafka_offset, position) a row can be found again in Kafka. A batch goes to one partition (received_on is the same for all its rows): its INSERT is atomic.
 CREATE TABLE calls
 (
     cluster LowCardinality(String),
@@ -9,7 +7,6 @@ CREATE TABLE calls
     kafka_partition UInt32 CODEC(T64, ZSTD(1)),
     kafka_offset UInt64 CODEC(Delta, ZSTD(1)),
     position UInt32 CODEC(T64, ZSTD(1)),
-    batch_to UInt64 CODEC(Delta, ZSTD(1)),
     received_at DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
     received_on Date CODEC(ZSTD(1)),
     inserted_at DateTime64(3, 'UTC') DEFAULT now64(3) CODEC(Delta, ZSTD(1)),
@@ -70,7 +67,7 @@ CREATE TABLE calls
 ENGINE = MergeTree
 PARTITION BY received_on
 ORDER BY (workload, provider, started_at)
-SETTINGS non_replicated_deduplication_window = 10000;
+SETTINGS non_replicated_deduplication_window = 50000;
 
 -- What could not be used, with its bytes (keys blanked out), so that it can be sent again.
 CREATE TABLE rejected
@@ -80,7 +77,6 @@ CREATE TABLE rejected
     kafka_partition UInt32,
     kafka_offset UInt64,
     position UInt32,
-    batch_to UInt64,
     received_at DateTime64(3, 'UTC'),
     received_on Date,
     inserted_at DateTime64(3, 'UTC') DEFAULT now64(3),
@@ -91,7 +87,25 @@ CREATE TABLE rejected
 ENGINE = MergeTree
 PARTITION BY received_on
 ORDER BY (received_at, kafka_partition, kafka_offset, position)
-SETTINGS non_replicated_deduplication_window = 10000;
+SETTINGS non_replicated_deduplication_window = 50000;
+
+-- Where a batch ends, fixed before anything of it is stored. The deduplication token is the batch's
+-- start, so that of two workers who claim the same start the store keeps the first one's word and
+-- both store the same offsets. Of no use once the ledger has the batch.
+CREATE TABLE claims
+(
+    cluster LowCardinality(String),
+    topic LowCardinality(String),
+    kafka_partition UInt32,
+    offset_from UInt64,
+    offset_to UInt64,
+    worker String,
+    claimed_at DateTime64(3, 'UTC') DEFAULT now64(3)
+)
+ENGINE = MergeTree
+ORDER BY (cluster, topic, kafka_partition, offset_from)
+TTL toDateTime(claimed_at) + INTERVAL 30 DAY
+SETTINGS non_replicated_deduplication_window = 50000;
 
 -- One row per batch that is wholly stored: offsets offset_from to offset_to (both included) of a
 -- partition are accounted for as calls stored, rejected or duplicate. Written after the batch's
@@ -111,4 +125,4 @@ CREATE TABLE ledger
 )
 ENGINE = MergeTree
 ORDER BY (cluster, topic, kafka_partition, offset_from)
-SETTINGS non_replicated_deduplication_window = 10000;
+SETTINGS non_replicated_deduplication_window = 50000;

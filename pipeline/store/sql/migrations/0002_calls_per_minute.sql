@@ -35,7 +35,7 @@ CREATE TABLE calls_per_minute
 )
 ENGINE = SummingMergeTree
 ORDER BY (minute, workload, provider, model, arm, stage)
-SETTINGS non_replicated_deduplication_window = 10000;
+SETTINGS non_replicated_deduplication_window = 50000;
 
 CREATE MATERIALIZED VIEW calls_per_minute_mv TO calls_per_minute AS
 SELECT

@@ -20,7 +20,7 @@ CREATE TABLE cost_versions
 )
 ENGINE = MergeTree
 ORDER BY version
-SETTINGS non_replicated_deduplication_window = 10000;
+SETTINGS non_replicated_deduplication_window = 50000;
 
 -- One row per call and version that changed its cost, beginning with what names the call.
 CREATE TABLE cost_changes
@@ -54,7 +54,7 @@ CREATE TABLE cost_changes
 )
 ENGINE = MergeTree
 ORDER BY (started_at, cluster, topic, kafka_partition, kafka_offset, position)
-SETTINGS non_replicated_deduplication_window = 10000;
+SETTINGS non_replicated_deduplication_window = 50000;
 
 -- What the changes add to the sums of each minute and what they take away: a call's old cost
 -- counts −1 and its new one +1, each under its currency, or under the reason why it is unknown.
@@ -75,7 +75,7 @@ CREATE TABLE cost_changes_per_minute
 )
 ENGINE = SummingMergeTree
 ORDER BY (minute, workload, provider, model, arm, stage, currency, unknown, version, run)
-SETTINGS non_replicated_deduplication_window = 10000;
+SETTINGS non_replicated_deduplication_window = 50000;
 
 CREATE MATERIALIZED VIEW cost_changes_per_minute_mv TO cost_changes_per_minute AS
 SELECT
