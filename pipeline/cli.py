@@ -5,7 +5,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from pipeline.embedded.supervisor import ChildError
@@ -83,6 +83,12 @@ def _parser() -> argparse.ArgumentParser:
     catalog.add_argument(
         "folder", nargs="?", type=Path, help="facts to check or show, or the older ones of a diff"
     )
+    recount = add("audit", _audit, "count the raw rows again: ledger, rows and sums must agree")
+    recount.add_argument(
+        "--since", type=_moment, metavar="TIME",
+        help="only what was stored since then, e.g. 2026-11-25 or 2026-11-25T08:00 (UTC)",
+    )  # fmt: skip
+
     again = add("reprice", _reprice, "reckon the costs of stored calls again with today's facts")
     again.add_argument("--since", type=date.fromisoformat, required=True, metavar="DAY")
     again.add_argument(
@@ -211,6 +217,26 @@ def _reprice(options: argparse.Namespace, settings: Settings) -> int:
     elif preview:
         print("nothing was changed: --apply makes this the new cost version")
     return 0
+
+
+def _audit(options: argparse.Namespace, settings: Settings) -> int:
+    from pipeline.audit import BEGINNING, audit  # noqa: PLC0415
+    from pipeline.store.connect import connect  # noqa: PLC0415
+
+    with connect(settings) as client:
+        found = audit(client, options.since or BEGINNING)
+    print(
+        f"{found.batches} batches: {found.calls} calls, {found.rejected} rejected, "
+        f"{found.duplicates} duplicates, looked at in {found.seconds} s"
+    )
+    print("everything agrees" if found.ok else f"✗ {found.first_discrepancy}")
+    return 0 if found.ok else 1
+
+
+def _moment(text: str) -> datetime:
+    """A UTC time of ISO 8601; with another zone's offset it is converted."""
+    moment = datetime.fromisoformat(text)
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _existing(files: Sequence[Path]) -> Sequence[Path]:

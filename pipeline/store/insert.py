@@ -130,9 +130,20 @@ _CLAIMED = f"""
 _OPEN_CLAIM = f"""
     SELECT offset_to FROM claims WHERE {_HERE} AND offset_from >= {{from:UInt64}}
     ORDER BY offset_from, claimed_at LIMIT 1"""
+# Of an earlier cluster too: a broker that was wiped may be sent the same records again. Only as many
+# days are read as hold enough ids; what lies beyond the ledger is of a batch that was cut short.
+_EARLIER = """
+    topic = {topic:String} AND kafka_partition = {partition:UInt32}
+    AND (cluster != {cluster:String} OR kafka_offset < {from:UInt64})"""
 _RECENT_IDS = f"""
-    SELECT call_id FROM calls WHERE {_HERE} AND kafka_offset < {{from:UInt64}}
-    ORDER BY kafka_offset DESC, position DESC LIMIT {{recent:UInt32}}"""
+    WITH newest_days AS
+    (
+        SELECT received_on, sum(count()) OVER (ORDER BY received_on DESC) - count() AS later
+        FROM calls WHERE {_EARLIER} GROUP BY received_on
+    )
+    SELECT call_id FROM calls
+    WHERE {_EARLIER} AND received_on IN (SELECT received_on FROM newest_days WHERE later < {{recent:UInt32}})
+    ORDER BY received_at DESC, kafka_offset DESC, position DESC LIMIT {{recent:UInt32}}"""
 _IN_BATCH = f"{_HERE} AND kafka_offset BETWEEN {{from:UInt64}} AND {{to:UInt64}}"
 _COUNTED = f"""
     SELECT

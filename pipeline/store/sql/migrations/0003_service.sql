@@ -59,3 +59,19 @@ CREATE TABLE fx_rates
 )
 ENGINE = ReplacingMergeTree
 ORDER BY (from_currency, to_currency, valid_from);
+
+
+-- What `cutover audit` found when it counted the raw rows again.
+CREATE TABLE audits
+(
+    at DateTime64(3, 'UTC') DEFAULT now64(3),
+    since DateTime64(3, 'UTC'),
+    ok Bool,
+    first_discrepancy String,
+    batches UInt64,
+    calls UInt64,
+    rejected UInt64,
+    duplicates UInt64
+)
+ENGINE = MergeTree
+ORDER BY at;
