@@ -143,6 +143,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     stage: str = ""
     share: float | None = None  # the candidate's share of the workload in force when it was routed
     shadow_of: str = ""  # call_id of the user's call that this one mirrors
+    mirrored_to: Arm = Arm.NONE  # a shadow call's side: a candidate, or the baseline once more
+    twin: "Call | None" = None  # the user's call itself, where the record of the shadow call has it
     provider: str = ""  # as the gateway names it; the catalog resolves it
     host: str = ""
     path: str = ""
@@ -188,8 +190,43 @@ class Check(msgspec.Struct, frozen=True):
     evidence: str = ""
 
 
+class Pair(msgspec.Struct, frozen=True, kw_only=True):
+    """A shadow call beside its twin, the user's call it mirrors: one row of the `pairs` table.
+
+    `failed` is None for a call that was cancelled. `agreement` has a value in [0, 1] for every
+    comparison that applies (1: the same), `evidence` what differs, short and redacted.
+    """
+
+    call_id: str
+    shadow_of: str
+    conversation_id: str
+    workload: str
+    stage: str
+    mirrored_to: str  # "candidate" or "baseline"
+    provider: str
+    model: str
+    twin_provider: str
+    twin_model: str
+    started_at: int  # of the user's call
+    failed: bool | None
+    twin_failed: bool | None
+    quality: Decimal | None
+    twin_quality: Decimal | None
+    cost: Decimal | None
+    currency: str
+    twin_cost: Decimal | None
+    twin_currency: str
+    time_to_first_token_ms: int | None
+    twin_time_to_first_token_ms: int | None
+    duration_ms: int | None
+    twin_duration_ms: int | None
+    agreement: dict[str, Decimal]
+    evidence: dict[str, str]
+    agreement_version: int
+
+
 class ScoredCall(msgspec.Struct, frozen=True, kw_only=True):
-    """A call with its verdicts: one row of the `calls` table, field for column."""
+    """A call with its verdicts: one row of the `calls` table, field for column but for `pair`."""
 
     call_id: str
     request_id: str
@@ -242,3 +279,4 @@ class ScoredCall(msgspec.Struct, frozen=True, kw_only=True):
     checks_version: int
     findings: tuple[str, ...]
     doubts: tuple[str, ...]
+    pair: Pair | None = None  # of a shadow call; a row of the `pairs` table

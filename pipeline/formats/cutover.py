@@ -36,6 +36,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stage: str = ""
     share: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     shadow_of: str = ""
+    mirrored_to: Arm = Arm.NONE
+    twin: "Record | None" = None  # of a shadow call: the user's call, as recorded
     provider: str = ""
     host: str = ""
     path: str = ""
@@ -71,7 +73,10 @@ def split(value: bytes) -> list[bytes]:
 
 def read(line: bytes) -> Call:
     """The call of one line. Raises msgspec.DecodeError or ValidationError, which name the field."""
-    r = _decoder.decode(line)
+    return _call(_decoder.decode(line))
+
+
+def _call(r: Record) -> Call:
     protocol = r.protocol or protocol_of(r.path)
     return Call(
         call_id=r.call_id,
@@ -88,6 +93,8 @@ def read(line: bytes) -> Call:
         stage=r.stage,
         share=r.share,
         shadow_of=r.shadow_of,
+        mirrored_to=r.mirrored_to,
+        twin=_call(r.twin) if r.twin else None,
         provider=r.provider,
         host=r.host,
         path=r.path,

@@ -13,11 +13,12 @@ from hashlib import sha256
 
 import msgspec
 
-from pipeline.calls import Arm, Call, Rejected, ScoredCall, Usage
+from pipeline.calls import Arm, Call, Check, Failure, Pair, Rejected, ScoredCall, Usage
 from pipeline.catalog import Catalog
 from pipeline.formats import read_message
 from pipeline.scoring.cost import charged_model, price_call
 from pipeline.scoring.failures import classify
+from pipeline.scoring.pairs import AGREEMENT_VERSION, compare
 from pipeline.scoring.quality import Checks, check_call, quality
 from pipeline.scoring.redact import redact, redact_bytes
 from pipeline.verdicts.plan import Plan
@@ -53,9 +54,55 @@ def score_message(
     return [
         Rejected(record.reason, redact(record.detail), redact_bytes(record.value))
         if isinstance(record, Rejected)
-        else without_keys(score_call(record, received_at, rules))
+        else score_whole(record, received_at, rules)
         for record in read_message(value, format)
     ]
+
+
+def score_whole(call: Call, received_at: int, rules: Rules) -> ScoredCall:
+    """One call without keys; a shadow call with its twin also as a pair."""
+    row = without_keys(score_call(call, received_at, rules))
+    if call.twin is None or call.arm is not Arm.SHADOW:
+        return row
+    twin = without_keys(score_call(call.twin, received_at, rules))
+    found = compare(rules.checks.language, call, _failed(row), call.twin, _failed(twin))
+    return msgspec.structs.replace(row, pair=_pair(call, row, twin, found))
+
+
+def _pair(call: Call, row: ScoredCall, twin: ScoredCall, found: dict[str, Check]) -> Pair:
+    return Pair(
+        call_id=row.call_id,
+        shadow_of=row.shadow_of,
+        conversation_id=row.conversation_id,
+        workload=row.workload,
+        stage=row.stage,
+        mirrored_to=call.mirrored_to,
+        provider=row.provider,
+        model=row.model,
+        twin_provider=twin.provider,
+        twin_model=twin.model,
+        started_at=twin.started_at,
+        failed=_failed(row),
+        twin_failed=_failed(twin),
+        quality=row.quality,
+        twin_quality=twin.quality,
+        cost=row.cost,
+        currency=row.currency,
+        twin_cost=twin.cost,
+        twin_currency=twin.currency,
+        time_to_first_token_ms=row.time_to_first_token_ms,
+        twin_time_to_first_token_ms=twin.time_to_first_token_ms,
+        duration_ms=row.duration_ms,
+        twin_duration_ms=twin.duration_ms,
+        agreement={name: check.value for name, check in found.items()},
+        evidence={name: redact(check.evidence) for name, check in found.items() if check.evidence},
+        agreement_version=AGREEMENT_VERSION,
+    )
+
+
+def _failed(row: ScoredCall) -> bool | None:
+    """True if the user got no answer, or would have got none; None if the call was cancelled."""
+    return None if row.failure == Failure.CANCELLED else bool(row.failure)
 
 
 def score_call(call: Call, received_at: int, rules: Rules) -> ScoredCall:

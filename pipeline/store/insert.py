@@ -1,26 +1,27 @@
 """Writes one batch of a Kafka partition, so that repeating it changes nothing; and resumes after a crash.
 
-Order: the claim, rejected rows, calls, then the ledger row, and only then does the caller tell
-Kafka. The claim fixes where a batch ends before anything of it is stored, and the store keeps only
+Order: the claim, rejected rows, calls, pairs, then the ledger row, and only then does the caller
+tell Kafka. The claim fixes where a batch ends before anything of it is stored, and the store keeps only
 the first claim of a start, so that everybody who stores that batch, now or after a crash, stores
 the same offsets. Each INSERT is one atomic part and carries a deduplication token made of the
 batch's offset range, which the materialised views use too: the second of two adds nothing.
 `docs/exactly-once.md` says why this is enough.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 
-from pipeline.calls import Rejected, ScoredCall
+from pipeline.calls import Pair, Rejected, ScoredCall
 from pipeline.store.connect import ClickHouseType, Client
 
 _ORIGIN = (
     "cluster", "topic", "kafka_partition", "received_on", "kafka_offset", "position", "received_at",
 )  # fmt: skip
+_CALL = ScoredCall.__struct_fields__[:-1]  # all but the pair, which has a table of its own
 _REJECTED = ("reason", "detail", "value")
 _CLAIM = ("cluster", "topic", "kafka_partition", "offset_from", "offset_to", "worker")
 _LEDGER = (*_CLAIM, "stored", "rejected", "duplicates")
@@ -32,7 +33,7 @@ class Scored(msgspec.Struct, frozen=True):
     offset: int
     position: int
     received_at: int
-    record: ScoredCall | Rejected
+    record: ScoredCall | Rejected | Pair
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -94,7 +95,8 @@ def insert_batch(client: Client, batch: Batch, worker: str) -> None:
     calls = [item for item in batch.records if isinstance(item.record, ScoredCall)]
     rejected = [item for item in batch.records if isinstance(item.record, Rejected)]
     _insert(client, batch, "rejected", rejected, _REJECTED)
-    _insert(client, batch, "calls", calls, ScoredCall.__struct_fields__)
+    _insert(client, batch, "calls", calls, _CALL)
+    _insert(client, batch, "pairs", list(_pairs(calls)), Pair.__struct_fields__)
     counts = len(calls), len(rejected), batch.duplicates
     if batch.begun:  # by another worker, perhaps of another version: what it stored stays
         counts = _counted(client, batch, sum(counts))
@@ -165,6 +167,12 @@ def _extent(batch: Batch) -> tuple[str, str, int, int, int]:
     return batch.cluster, batch.topic, batch.partition, batch.offset_from, batch.offset_to
 
 
+def _pairs(calls: Sequence[Scored]) -> Iterator[Scored]:
+    for item in calls:
+        if isinstance(item.record, ScoredCall) and item.record.pair:
+            yield Scored(item.offset, item.position, item.received_at, item.record.pair)
+
+
 def _insert(
     client: Client, batch: Batch, table: str, items: Sequence[Scored], names: Sequence[str]
 ) -> None:
@@ -179,7 +187,7 @@ def _insert(
         [item.offset for item in items],
         [item.position for item in items],
         [item.received_at for item in items],
-        *zip(*(msgspec.structs.astuple(item.record) for item in items), strict=True),
+        *([getattr(item.record, name) for item in items] for name in names),
     ]
     _insert_once(client, table, (*_ORIGIN, *names), columns, batch.token)
 
