@@ -187,7 +187,7 @@ def _insert(
         [item.offset for item in items],
         [item.position for item in items],
         [item.received_at for item in items],
-        *([getattr(item.record, name) for item in items] for name in names),
+        *zip(*(msgspec.structs.astuple(i.record)[: len(names)] for i in items), strict=True),
     ]
     _insert_once(client, table, (*_ORIGIN, *names), columns, batch.token)
 
