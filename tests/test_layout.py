@@ -26,9 +26,11 @@ HOMES = {
     "altair": ["dashboards"],
     "markupsafe": ["dashboards"],
     "pandas": ["dashboards"],
+    "numpy": ["pipeline/verdicts"],
+    "scipy": ["pipeline/verdicts"],
 }
 EVERYWHERE = {"msgspec"}  # typed values, in the core too
-OF_THE_CORE = EVERYWHERE | {"jsonschema_rs"}
+OF_THE_CORE = EVERYWHERE | {"jsonschema_rs", "numpy", "scipy"}
 IMPURE = {
     "asyncio", "http", "os", "random", "secrets", "socket", "subprocess", "threading", "time",
     "urllib.request", "uuid",

@@ -13,18 +13,24 @@ workloads:
     stages:
       - {name: canary, from: 2026-11-02T01:00:00Z, shares: {kimi: 0.05}}
       - {name: all, from: 2026-12-01T01:00:00Z, shares: {kimi: 1}}
+    autopilot: off
 deadline: 2026-12-31T00:00:00Z
+gates: {failure: {margin: 0.01}, score: {margin: 0.02}}
+
+`gates` are explained in `gates.py`.
 """
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from fnmatch import fnmatchcase
+from hashlib import sha256
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
 from pipeline.calls import Arm, Call, Protocol
+from pipeline.verdicts.gates import GateRules, Gates, GatesError, Horizon, check_gates, resolve
 
 
 class PlanError(ValueError):
@@ -80,6 +86,13 @@ class MonthlyPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return self.holds(day) and self.path in ("", flat_rate_plan)
 
 
+class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The most to be spent at a candidate's before somebody decides anew; by list price."""
+
+    amount: Decimal
+    currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$")] = "USD"
+
+
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One place calls can be sent to.
 
@@ -89,7 +102,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     the environment variable that holds its key.
     `grants` and `plans` are what the provider agreed besides its list prices; `offer_taken` is the
     day from which the grants in the provider's facts hold too. They belong to the provider: several
-    endpoints of one provider share them.
+    endpoints of one provider share them. A candidate over its `budget` is not promoted.
     """
 
     provider: str
@@ -101,6 +114,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     grants: tuple[TokenGrant, ...] = ()
     plans: tuple[MonthlyPlan, ...] = ()
     offer_taken: date | None = None
+    budget: Budget | None = None
 
     def model_for(self, requested: str) -> str:
         """The model name to send for the one the caller asked for."""
@@ -166,13 +180,20 @@ class Shadow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One stream of calls that moves as a whole: its owner, how to recognise it, its stages."""
+    """One stream of calls that moves as a whole: its owner, how to recognise it, its stages.
+
+    `autopilot` lets a PROMOTE move it one stage up and a ROLLBACK send it back at once. Raise `epoch` to
+    judge afresh, after a mend at the candidate's: each new start is judged more strictly.
+    """
 
     name: Name
     owner: str = ""
     match: Match = Match()
     stages: tuple[Stage, ...] = ()
     shadow: Shadow | None = None
+    gates: GateRules = GateRules()
+    autopilot: bool = False
+    epoch: Annotated[int, Meta(ge=1)] = 1
 
     def stage_at(self, at_ms: int) -> Stage | None:
         """The stage in force at that time; None before the first one."""
@@ -199,6 +220,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     endpoints: dict[str, Endpoint]
     workloads: dict[str, Workload] = {}
     deadline: datetime | None = None
+    gates: GateRules = GateRules()
 
     def workload_of(self, call: Call) -> str:
         """The workload a call names, or the first whose rule fits; "" if none does."""
@@ -231,6 +253,10 @@ def check(plan: Plan) -> Plan:
     for key, workload in plan.workloads.items():
         _check_stages(plan, key, workload)
         _check_shadow(f"workloads.{key}.shadow", workload)
+        try:
+            check_gates(f"workloads.{key}.gates", gates_of(plan, key))
+        except GatesError as error:
+            raise PlanError(str(error)) from None
     for name in {n for w in plan.workloads.values() for n in w.candidates}:
         if not plan.endpoints[name].key_env:
             raise PlanError(
@@ -240,7 +266,29 @@ def check(plan: Plan) -> Plan:
     return plan
 
 
+def gates_of(plan: Plan, workload: str) -> Gates:
+    """The gates in force for a workload: its own, over the plan's, over the defaults."""
+    return resolve(plan.gates, plan.workloads[workload].gates)
+
+
+def epoch_hash(plan: Plan, workload: str, candidate: str) -> str:
+    """SHA-256 of all that evidence was gathered under; when it changes, evidence starts anew.
+
+    That is: both endpoints as far as they decide what answers, how conversations are told and
+    left out, margins and error rates, and the workload's own `epoch`.
+    """
+    gates = msgspec.structs.replace(gates_of(plan, workload), horizon=Horizon())
+    answers = [
+        (e.provider, e.region, e.model, e.models, e.base_urls)
+        for e in (plan.endpoints[plan.baseline], plan.endpoints[candidate])
+    ]
+    what = (plan.workloads[workload].epoch, plan.workloads[workload].match, answers, gates)
+    return sha256(msgspec.json.encode(what, order="deterministic")).hexdigest()
+
+
 def _check_terms(name: str, endpoint: Endpoint) -> None:
+    if endpoint.budget and not (endpoint.budget.amount.is_finite() and endpoint.budget.amount > 0):
+        raise PlanError(f"endpoints.{name}.budget.amount: must be more than 0")
     for number, grant in enumerate(endpoint.grants):
         if grant.expires and grant.expires < grant.starts:
             where = f"endpoints.{name}.grants[{number}]"

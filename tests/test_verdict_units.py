@@ -1,0 +1,124 @@
+"""Units survive their CSV to the value; what cannot be a unit is refused with line and column."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.calls import Arm
+from pipeline.verdicts.units import (
+    COLUMNS,
+    Unit,
+    UnitsError,
+    of_pair,
+    read_units,
+    share_against_baseline,
+    units_hash,
+    write_units,
+)
+
+HEADER = "workload,provider,arm,conversation_id,assigned_at,closed_at,failed,score,cost,currency,ttft_ms,duration_ms,share"
+ROW = "support,moonshot,candidate,c1,1000,2000,0,0.9,0.012,USD,300,900,0.05"
+
+in_one = st.floats(0, 1)
+names = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=8)
+units = st.builds(
+    Unit,
+    workload=names,
+    provider=names,
+    arm=st.sampled_from([Arm.BASELINE, Arm.CANDIDATE]),
+    conversation_id=names,
+    assigned_at=st.integers(0, 10**6),
+    closed_at=st.integers(10**6, 10**7),
+    failed=st.booleans(),
+    score=st.none() | in_one,
+    cost=st.none() | st.decimals(0, 100, places=6),
+    currency=st.sampled_from(["USD", "CNY"]),
+    ttft_ms=st.none() | st.integers(0, 10**6),
+    duration_ms=st.none() | st.integers(0, 10**6),
+    share=st.none() | in_one,
+    checks=st.dictionaries(names, in_one, max_size=2),
+    shares=st.dictionaries(names, in_one, max_size=2),
+)
+
+
+def test_the_columns_are_the_published_ones() -> None:
+    assert ",".join(COLUMNS) == HEADER
+
+
+@given(st.lists(units, max_size=5, unique_by=lambda u: (u.workload, u.conversation_id)))
+def test_units_come_back_as_they_were_written(some) -> None:
+    assert read_units(write_units(some)) == sorted(some, key=lambda unit: unit.place)
+
+
+def test_the_hash_is_of_the_evidence_not_of_its_order() -> None:
+    one, two = read_units(f"{HEADER}\n{ROW}\n{ROW.replace('c1', 'c2')}\n")
+    assert units_hash([one, two]) == units_hash([two, one]) != units_hash([one])
+
+
+def test_a_row_twice_counts_once() -> None:
+    assert len(read_units(f"{HEADER}\n{ROW}\n{ROW}\n")) == 1
+
+
+def test_extra_columns_hold_checks_and_shares() -> None:
+    (unit,) = read_units(f"{HEADER},check:complete,share:moonshot\n{ROW},0.5,0.1\n")
+    assert (unit.checks, unit.share_of("moonshot")) == ({"complete": 0.5}, 0.1)
+    assert unit.share_of("zhipu") == 0.05
+    assert unit.cost == Decimal("0.012")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("candidate", "shadow", "line 2, column arm: 'shadow' must be baseline or candidate"),
+        ("0.9", "1.9", "line 2, column score: '1.9' must be between 0 and 1"),
+        ("0.9", "good", "line 2, column score: 'good' must be a number"),
+        ("1000", "", "line 2, column assigned_at: '' must be a whole number"),
+        ("1000", "9000", "line 2, column closed_at: must not be before"),
+        ("0.012", "nan", "line 2, column cost: 'nan' must be a decimal number"),
+        ("USD", "", "line 2, column currency"),
+        (",0.05", "", "line 2: 12 cells for 13 columns"),
+        ("c1,", ",", "line 2, column conversation_id: '' must not be empty"),
+        ("0.9", '"0.9', "not CSV"),
+    ],
+)
+def test_a_bad_cell_is_named(old, new, says) -> None:
+    with pytest.raises(UnitsError, match=says):
+        read_units(f"{HEADER}\n{ROW.replace(old, new, 1)}\n")
+
+
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [
+        (HEADER.replace(",share", ""), "no column share"),
+        (HEADER + ",colour", "unknown column 'colour'"),
+        (HEADER + ",share", "twice"),
+        ("", "no column workload"),
+    ],
+)
+def test_a_bad_header_is_named(header, says) -> None:
+    with pytest.raises(UnitsError, match=says):
+        read_units(f"{header}\n")
+
+
+def test_one_conversation_with_two_values_is_refused() -> None:
+    with pytest.raises(UnitsError, match="line 3.*'c1' stands there twice"):
+        read_units(f"{HEADER}\n{ROW}\n{ROW.replace('0.9', '0.8')}\n")
+
+
+def test_the_units_of_a_candidate_are_its_own_and_the_baselines() -> None:
+    rows = [
+        ROW,
+        ROW.replace("moonshot,candidate,c1,1000", "anthropic,baseline,c2,500"),
+        ROW.replace("moonshot", "zhipu").replace("c1", "c3"),
+        ROW.replace("support", "game").replace("c1", "c4"),
+    ]
+    some = read_units("\n".join([HEADER, *rows]))
+    assert [unit.conversation_id for unit in of_pair(some, "support", "moonshot")] == ["c2", "c1"]
+
+
+def test_a_share_against_the_baseline_leaves_the_other_candidates_out() -> None:
+    assert share_against_baseline({"a": 0.1, "b": 0.1}, "a") == pytest.approx(1 / 9)
+    assert share_against_baseline({"a": 0.5, "b": 0.5}, "a") == 1
+    assert share_against_baseline({"a": 0.0, "b": 1.0}, "a") is None
