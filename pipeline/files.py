@@ -12,6 +12,7 @@ from pipeline.formats import FORMATS, read_message, recognise
 from pipeline.kafka import CallProducer
 from pipeline.plan_file import load_plan
 from pipeline.rules import load_checks
+from pipeline.scoring.conversation import conversation_of
 from pipeline.scoring.score import Rules, score_message
 from pipeline.settings import Settings
 
@@ -66,7 +67,7 @@ def _put(producer: CallProducer, value: bytes) -> None:
     records = format.split(value) if format else [value]
     for record in records:
         call = read_message(record, name)[0]
-        key = "" if isinstance(call, Rejected) else call.conversation_id or call.call_id
+        key = "" if isinstance(call, Rejected) else conversation_of(call) or call.call_id
         producer.put_line(record, key, name)
 
 

@@ -11,7 +11,20 @@ from typing import Protocol as Interface
 import msgspec
 
 from pipeline.calls import Call, Rejected
-from pipeline.formats import cutover, litellm
+from pipeline.formats import (
+    apisix,
+    claude_code_router,
+    cutover,
+    envoy_ai_gateway,
+    har,
+    helicone,
+    higress,
+    kong,
+    langfuse,
+    litellm,
+    one_api,
+    raw,
+)
 
 
 class Format(Interface):
@@ -22,7 +35,20 @@ class Format(Interface):
     def read(self, record: bytes) -> Call: ...
 
 
-FORMATS: dict[str, Format] = {"cutover": cutover, "litellm": litellm}  # tried in this order
+FORMATS: dict[str, Format] = {  # tried in this order
+    "cutover": cutover,
+    "litellm": litellm,
+    "apisix": apisix,
+    "envoy_ai_gateway": envoy_ai_gateway,
+    "higress": higress,
+    "kong": kong,
+    "one_api": one_api,
+    "claude_code_router": claude_code_router,
+    "langfuse": langfuse,
+    "helicone": helicone,
+    "raw": raw,
+    "har": har,
+}
 
 
 def read_message(value: bytes | None, name: str = "") -> list[Call | Rejected]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline.calls import Tool
+from pipeline.protocols.conversation import conversation_in, opening
 from pipeline.protocols.values import as_dict, as_text, dicts, parts_text
 
 _LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens", "max_new_tokens")
@@ -19,6 +20,8 @@ def asked(request: dict[str, Any]) -> dict[str, Any]:
     return {
         "request_model": as_text(request.get("model")),
         "prompt": _last_user_text(request),
+        "conversation": conversation_in(request),
+        "opening": opening(request),
         "tools": _tools(request),
         "tool_required": _tool_required(request.get("tool_choice")),
         "json_wanted": bool(wanted),

@@ -16,6 +16,7 @@ import msgspec
 from pipeline.calls import Arm, Call, Check, Failure, Pair, Rejected, ScoredCall, Usage
 from pipeline.catalog import Catalog
 from pipeline.formats import read_message
+from pipeline.scoring.conversation import conversation_of
 from pipeline.scoring.cost import charged_model, price_call
 from pipeline.scoring.failures import classify
 from pipeline.scoring.pairs import AGREEMENT_VERSION, compare
@@ -108,8 +109,9 @@ def _failed(row: ScoredCall) -> bool | None:
 def score_call(call: Call, received_at: int, rules: Rules) -> ScoredCall:
     """One call with its failure, cost and quality."""
     exchange, catalog = call.exchange, rules.catalog
-    who = catalog.resolve(call.provider, call.host, call.path, exchange.request_model)
-    provider = who.provider_id or call.provider
+    named = rules.plan.provider_of(call.provider) if rules.plan else call.provider
+    who = catalog.resolve(named, call.host, call.path, exchange.request_model)
+    provider = who.provider_id or named
     model = charged_model(catalog, provider, exchange.request_model, exchange.response_model)
     workload, arm = _place(call, provider, rules.plan)
     # A host that is nobody's, e.g. a proxy's, does not tell the region; the plan may.
@@ -136,7 +138,7 @@ def score_call(call: Call, received_at: int, rules: Rules) -> ScoredCall:
         attempt=call.attempt,
         final=call.final,
         source=call.source,
-        conversation_id=call.conversation_id,
+        conversation_id=conversation_of(call),
         workload=workload,
         app=call.app,
         team=call.team,

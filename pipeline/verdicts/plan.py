@@ -228,6 +228,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             return call.workload
         return next((key for key, w in self.workloads.items() if w.match.fits(call)), "")
 
+    def provider_of(self, name: str) -> str:
+        """The provider of the endpoint that a gateway calls by that name; else the name itself."""
+        return self.endpoints[name].provider if name in self.endpoints else name
+
     def region_of(self, provider: str) -> str:
         """The region the plan calls that provider in, "" if it does not say."""
         return next((e.region for e in self.endpoints.values() if e.provider == provider), "")

@@ -1,0 +1,307 @@
+"""Langfuse: generations of exported traces, of the observations API, and of ingestion batches.
+
+Knows times, time to first token, model, tokens, cost, both sides as the instrumentation shaped
+them, and from the trace user, session and tags. Does not know: HTTP status, the provider's address
+in most integrations, attempts, finish reason, the offered tools. Spans, tools and events are no
+calls; neither is a generation that wraps another one (AI SDK's), whose tokens would count twice.
+An ingestion event that only updates a generation is put together with its beginning if both are in
+one message.
+"""
+
+from typing import Any
+
+import msgspec
+
+from pipeline.calls import Call, Exchange, Usage, VendorError
+from pipeline.formats import records as r
+from pipeline.protocols.values import as_dict, as_text, dicts, encode, parts_text
+
+_INPUT_CACHE_READ = (
+    "input_cache_read",
+    "input_cached_tokens",
+    "cache_read_input_tokens",
+    "prompt_details.cache_read",
+)
+_INPUT_CACHE_WRITE = (
+    "input_cache_creation",
+    "cache_creation_input_tokens",
+    "prompt_details.cache_write",
+)
+_REASONING = ("output_reasoning", "output_reasoning_tokens", "completion_details.reasoning")
+_PROVIDER_NAMES = ("gen_ai.provider.name", "gen_ai.system", "llm.provider")
+_WHOLE = "generation-create"
+
+
+class Trace(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a trace says of the calls within it."""
+
+    id: Any = None
+    name: Any = None
+    userId: Any = None
+    sessionId: Any = None
+    tags: Any = None
+    environment: Any = None
+
+
+class Observation(msgspec.Struct):
+    """An observation of the API; of an ingestion event the `body`."""
+
+    id: Any = None
+    traceId: Any = None
+    type: Any = None
+    startTime: Any = None
+    completionStartTime: Any = None
+    endTime: Any = None
+    level: Any = None
+    statusMessage: Any = None
+    model: Any = None
+    modelParameters: Any = None
+    usageDetails: Any = None
+    usage: Any = None
+    costDetails: Any = None
+    totalCost: Any = None
+    input: Any = None
+    output: Any = None
+    metadata: Any = None
+
+
+class Record(msgspec.Struct):
+    """One observation with its trace, as `split` puts them together; `wraps` another generation."""
+
+    observation: Observation
+    trace: Trace = Trace()
+    wraps: bool = False
+
+
+class _Kin(msgspec.Struct):
+    """Enough of an observation to find its trace and its parent."""
+
+    id: Any = None
+    traceId: Any = None
+    type: Any = None
+    parentObservationId: Any = None
+
+
+class _Export(msgspec.Struct):
+    """A trace as the interface exports it, as the API returns it, or a page of observations."""
+
+    observations: list[msgspec.Raw] | None = None
+    data: list[msgspec.Raw] | None = None
+    trace: Trace | None = None
+    batch: list["_Event"] | None = None
+
+
+class _Event(msgspec.Struct):
+    type: str
+    body: dict[str, Any]
+
+
+_exports = msgspec.json.Decoder(_Export)
+_traces = msgspec.json.Decoder(Trace)
+_kin = msgspec.json.Decoder(_Kin)
+_records = msgspec.json.Decoder(Record)
+_observations = msgspec.json.Decoder(Observation)
+_encode = msgspec.json.Encoder().encode
+
+
+def detect(value: bytes) -> bool:
+    """True if it has observations or events as only Langfuse names their fields."""
+    if b'"traceId"' not in value:
+        return False
+    marks = (b'"usageDetails"', b'"modelParameters"', b'"generation-', b'"observations"')
+    return any(mark in value for mark in marks)
+
+
+def split(value: bytes) -> list[bytes]:
+    """One record for each observation, its trace beside it; of a batch, for each generation."""
+    records = r.split_records(value)
+    return [record for each in records for record in _opened(each)]
+
+
+def read(record: bytes) -> Call:
+    """The call of one observation. Raises msgspec.DecodeError or ValidationError naming the field."""
+    if b'"observation"' in record[:400]:
+        found = _records.decode(record)
+    else:
+        found = Record(_observations.decode(record))
+    o, trace = found.observation, found.trace
+    if o.type != "GENERATION":
+        raise r.not_a_call(f"an observation of type {r.text(o.type) or 'unknown'}")
+    if found.wraps:
+        raise r.not_a_call("a generation around another one, which is counted")
+    if not o.id:
+        raise msgspec.ValidationError("Object missing required field `id`")
+    metadata = r.json_object(o.metadata)
+    attributes = as_dict(metadata.get("attributes"))
+    return Call(
+        call_id=r.text(o.id),
+        source="langfuse",
+        request_id=r.text(o.traceId) or r.text(trace.id),
+        conversation_id=r.text(trace.sessionId) or r.text(metadata.get("thread_id")),
+        app=r.text(trace.name),
+        tags=_tags(trace),
+        provider=_provider(attributes) or r.text(metadata.get("ls_provider")),
+        host=r.text(attributes.get("server.address")),
+        started_at=r.moment(o.startTime),
+        first_token_at=r.moment(o.completionStartTime),
+        ended_at=r.moment(o.endTime),
+        gateway_cost_usd=r.usd(as_dict(o.costDetails).get("total") or o.totalCost),
+        exchange=_exchange(o, attributes),
+    )
+
+
+def _provider(attributes: dict[str, Any]) -> str:
+    """OpenTelemetry's name, or the AI SDK's, which has the kind of API behind a dot."""
+    named = next((r.text(attributes.get(n)) for n in _PROVIDER_NAMES if attributes.get(n)), "")
+    return named or r.text(attributes.get("ai.model.provider")).partition(".")[0]
+
+
+def _opened(value: bytes) -> list[bytes]:
+    """The observations in one JSON value; a bare observation is itself."""
+    if not any(mark in value for mark in (b'"observations"', b'"data"', b'"batch"')):
+        return [value]
+    export = _exports.decode(value)
+    if export.batch is not None:
+        return _of_batch(export.batch)
+    within = export.observations if export.observations is not None else export.data
+    if within is None:
+        return [value]
+    trace = export.trace or (_traces.decode(value) if export.observations is not None else Trace())
+    kin = [_kin.decode(each) for each in within]
+    wrapping = {k.parentObservationId for k in kin if k.type == "GENERATION"}
+    return [
+        _joined(bytes(each), trace, k.id is not None and k.id in wrapping)
+        for each, k in zip(within, kin, strict=True)
+    ]
+
+
+def _of_batch(events: list[_Event]) -> list[bytes]:
+    """The generations of an ingestion batch: what later events add is put over what came before."""
+    traces: dict[Any, dict[str, Any]] = {}
+    generations: dict[Any, dict[str, Any]] = {}
+    begun: set[Any] = set()
+    for event in events:
+        id = r.text(event.body.get("id"))
+        if event.type == "trace-create":
+            traces.setdefault(id, {}).update(event.body)
+        elif event.type.startswith("generation-"):
+            told = {name: value for name, value in event.body.items() if value is not None}
+            generations.setdefault(id, {}).update(told)
+            begun |= {id} if event.type == _WHOLE else set()
+    return [
+        _joined(
+            _encode({**body, "type": "GENERATION" if id in begun else "generation-update"}),
+            msgspec.convert(traces.get(r.text(body.get("traceId")), {}), Trace),
+            False,
+        )
+        for id, body in generations.items()
+    ]
+
+
+def _joined(observation: bytes, trace: Trace, wraps: bool) -> bytes:
+    head = b'{"wraps":true,' if wraps else b"{"
+    return b"%b%b:%b,%b:%b}" % (head, b'"trace"', _encode(trace), b'"observation"', observation)
+
+
+def _tags(trace: Trace) -> dict[str, str]:
+    tags = trace.tags if isinstance(trace.tags, list) else []
+    pairs = (tag.partition(":") for tag in tags if isinstance(tag, str))
+    return {key: value.strip() or "true" for key, _, value in pairs} | r.named_tags(
+        user=r.text(trace.userId), environment=r.text(trace.environment)
+    )
+
+
+def _exchange(o: Observation, attributes: dict[str, Any]) -> Exchange:
+    findings: list[str] = []
+    streamed = as_dict(o.modelParameters).get("is_stream", True if o.completionStartTime else None)
+    exchange = r.chat(
+        model=r.text(attributes.get("gen_ai.request.model")) or r.text(o.model),
+        messages=_messages(o.input),
+        answer=_answer(o.output),
+        stream=streamed if isinstance(streamed, bool) else None,
+        usage=_usage(o, findings),
+    )
+    failed = o.level == "ERROR"
+    error = VendorError(message=r.text(o.statusMessage) or "level ERROR")
+    return msgspec.structs.replace(
+        exchange,
+        response_model=r.text(attributes.get("gen_ai.response.model")) or r.text(o.model),
+        error=error if failed else None,
+        findings=tuple(findings),
+    )
+
+
+def _usage(o: Observation, findings: list[str]) -> Usage | None:
+    """From the map of disjoint counters, or, by its `total`, from one whose parts are inside."""
+    counters = as_dict(o.usageDetails) or as_dict(o.usage)
+    counted = {name: r.tokens(n, findings) or 0 for name, n in counters.items() if n is not None}
+    if not counted:
+        return None
+    output = _sum(counted, "output") or counted.get("completion_tokens", 0)
+    entered = _sum(counted, "input") or counted.get("prompt_tokens", 0)
+    entered += counted.get("cache_read_input_tokens", 0)
+    entered += counted.get("cache_creation_input_tokens", 0)
+    total = counted.get("total") or counted.get("total_tokens") or 0
+    return r.usage_of(
+        findings,
+        total=max(entered, total - output) if "input" not in counted else entered,
+        output=output,
+        read=_first(counted, _INPUT_CACHE_READ),
+        written=_first(counted, _INPUT_CACHE_WRITE),
+        reasoning=_first(counted, _REASONING),
+    )
+
+
+def _sum(counted: dict[str, int], side: str) -> int:
+    return sum(n for name, n in counted.items() if name == side or name.startswith(side + "_"))
+
+
+def _first(counted: dict[str, int], names: tuple[str, ...]) -> int | None:
+    return next((counted[name] for name in names if counted.get(name)), None)
+
+
+def _messages(said: Any) -> Any:
+    """Messages out of what integrations log as `input`: a list, `{messages}`, a prompt, a string."""
+    value = _unpacked(said)
+    if isinstance(value, dict):
+        value = value.get("messages") or value.get("prompt") or ([value] if "role" in value else "")
+    if isinstance(value, str):
+        return [{"role": "user", "content": value}] if value else []
+    return value
+
+
+def _answer(said: Any) -> dict[str, Any]:
+    """A message out of what integrations log as `output`."""
+    value = _unpacked(said)
+    if isinstance(value, str):
+        return {"content": value}
+    if isinstance(value, list):
+        return {"tool_calls": [_ai_sdk_call(call) for call in dicts(value) if "toolName" in call]}
+    message = as_dict(value)
+    message = as_dict(message.get("message")) or message
+    calls = message.get("tool_calls") or as_dict(message.get("additional_kwargs")).get("tool_calls")
+    blocks = dicts(message.get("content"))
+    return {
+        "content": parts_text(message.get("content")),
+        "tool_calls": calls or [_anthropic_call(b) for b in blocks if b.get("type") == "tool_use"],
+    }
+
+
+def _unpacked(said: Any) -> Any:
+    """JSON inside a string, as stored observations have it."""
+    if isinstance(said, str) and said[:1] in '{["':
+        try:
+            return msgspec.json.decode(said)
+        except (ValueError, RecursionError):
+            return said
+    return said
+
+
+def _ai_sdk_call(call: dict[str, Any]) -> dict[str, Any]:
+    function = {"name": call["toolName"], "arguments": call.get("input")}
+    return {"id": as_text(call.get("toolCallId")), "function": function}
+
+
+def _anthropic_call(block: dict[str, Any]) -> dict[str, Any]:
+    function = {"name": block.get("name"), "arguments": encode(as_dict(block.get("input")))}
+    return {"id": as_text(block.get("id")), "function": function}

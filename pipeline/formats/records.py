@@ -1,0 +1,217 @@
+"""What the readers of gateway records share: splitting messages, and values of uncertain type.
+
+Gateways write numbers as text, "-" for nothing and 0 for unknown; here a value becomes what it
+means, or None. Headers are looked into for labels only and never kept: they hold keys.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from hashlib import blake2b
+from math import isfinite
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+
+from pipeline.calls import Exchange, Protocol, Usage
+from pipeline.protocols import read_parsed
+from pipeline.protocols.tokens import count, part, told
+from pipeline.protocols.values import as_dict, as_text, decode, encode
+
+_NOTHING = ("", "-")
+_TOO_DEAR = 1_000_000  # USD; no call costs that
+_TAG = "x-cutover-tag-"
+_CONVERSATION_HEADERS = (
+    "x-cutover-conversation",
+    "x-conversation-id",
+    "x-session-id",
+    "x-claude-code-session-id",
+    "session_id",  # Codex
+    "helicone-session-id",
+)
+_raw_array = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def not_a_call(what: str) -> msgspec.ValidationError:
+    """To be raised for a record that is sound, but tells of something else than a model's call."""
+    return msgspec.ValidationError(f"not a call of a language model: {what}")
+
+
+def split_records(value: bytes) -> list[bytes]:
+    """The elements of a JSON array, or one record a line. Raises msgspec.DecodeError."""
+    if value.lstrip()[:1] == b"[":
+        return [bytes(item) for item in _raw_array.decode(value)]
+    return [line for line in value.split(b"\n") if line.strip()]
+
+
+def text(value: Any) -> str:
+    """A name or an id as text; "" where a gateway writes "-" or something else."""
+    found = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    return "" if found in _NOTHING else found
+
+
+def number(value: Any) -> float | None:
+    """A finite number, also one written as text."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        found = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return found if isfinite(found) else None
+
+
+def tokens(value: Any, findings: list[str]) -> int | None:
+    """A token count, also one written as text."""
+    if isinstance(value, str):
+        if value in _NOTHING:
+            return None
+        value = int(value) if value.isascii() and value.isdigit() and len(value) < 20 else value
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return count(value, findings)
+
+
+def usage_of(
+    findings: list[str],
+    *,
+    total: int | None,
+    output: int | None,
+    read: int | None = None,
+    written: int | None = None,
+    written_1h: int | None = None,
+    reasoning: int | None = None,
+) -> Usage | None:
+    """Usage from totals that include their parts; None where both are 0 or missing.
+
+    A part of 0 is left unknown: most gateways write 0 where nothing was reported.
+    """
+    return told(
+        Usage(
+            input_tokens=total,
+            cache_read_input_tokens=part(read or None, total, findings),
+            cache_write_5m_input_tokens=part(written or None, total, findings),
+            cache_write_1h_input_tokens=part(written_1h or None, total, findings),
+            output_tokens=output,
+            reasoning_output_tokens=part(reasoning or None, output, findings),
+        )
+    )
+
+
+def plus(*counts: int | None) -> int | None:
+    """The sum of counts; None if the first is unknown."""
+    return None if counts[0] is None else sum(each or 0 for each in counts)
+
+
+def moment(value: Any) -> int | None:
+    """UTC ms of an ISO time, UTC where it names no zone. Raises ValidationError if it is none."""
+    written = text(value)
+    if not written:
+        return None
+    try:
+        parsed = datetime.fromisoformat(written)
+        return round(parsed.replace(tzinfo=parsed.tzinfo or UTC).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        raise msgspec.ValidationError(f"not a time: {written[:40]!r}") from None
+
+
+def milliseconds(value: Any) -> int | None:
+    """A time or a span that is a number of milliseconds; None for negative ones."""
+    found = number(value)
+    return round(found) if found is not None and 0 <= found < 2**53 else None
+
+
+def when(value: Any) -> int | None:
+    """A time given as UTC ms or in ISO's form. Raises ValidationError for other text."""
+    return milliseconds(value) if number(value) is not None else moment(value)
+
+
+def later(start: int | None, span: int | None) -> int | None:
+    """The moment a span after a start, None if either is unknown."""
+    return None if start is None or span is None else start + span
+
+
+def status(value: Any) -> int | None:
+    """An HTTP status; 0 is what proxies write when there was none."""
+    found = number(value)
+    return int(found) if found is not None and 100 <= found < 1000 else None
+
+
+def usd(value: Any) -> Decimal | None:
+    """An amount in USD; 0 means that the gateway had no price."""
+    found = number(value)
+    return round(Decimal(repr(found)), 12) if found and 0 < found < _TOO_DEAR else None
+
+
+def url(value: Any) -> tuple[str, str]:
+    """Host and path of an address, without what follows a "?"; ("", "") if it is none."""
+    try:
+        parts = urlsplit(text(value))
+        return parts.hostname or "", parts.path
+    except ValueError:
+        return "", ""
+
+
+def body(value: Any) -> str:
+    """A logged body as the text it was: JSON that was unpacked is packed again."""
+    if isinstance(value, str):
+        return value
+    return encode(value) if isinstance(value, dict | list) else ""
+
+
+def json_object(value: Any) -> dict[str, Any]:
+    """An object that may stand inside a string; {} if it is none."""
+    if isinstance(value, str):
+        try:
+            value = decode(value)
+        except ValueError:
+            return {}
+    return as_dict(value)
+
+
+def own_id(record: bytes) -> str:
+    """An id for a record that has none: the same bytes, written again, are the same call."""
+    return blake2b(record, digest_size=16).hexdigest()
+
+
+def chat(
+    *, model: str, messages: Any, answer: dict[str, Any], stream: bool | None, usage: Usage | None
+) -> Exchange:
+    """What can be told from messages and an answer that a gateway logged without their bodies.
+
+    Nothing says how the answer ended, so what it is worth is judged by its text alone.
+    """
+    asked = {"model": model, "messages": messages}
+    exchange = read_parsed(Protocol.OPENAI_CHAT, asked, {"choices": [{"message": answer}]})
+    return msgspec.structs.replace(exchange, stream=stream, usage=usage, findings=(), ended=None)
+
+
+class Labels(NamedTuple):
+    """What a call's headers say of it."""
+
+    workload: str = ""
+    app: str = ""
+    team: str = ""
+    conversation_id: str = ""
+    tags: dict[str, str] = {}
+
+
+def labels(headers: Mapping[str, Any]) -> Labels:
+    """The labels among logged headers; every other header is passed over."""
+    found = {
+        name.lower(): as_text(value) for name, value in headers.items() if isinstance(name, str)
+    }
+    conversation = (found.get(name, "") for name in _CONVERSATION_HEADERS)
+    return Labels(
+        workload=found.get("x-cutover-workload", ""),
+        app=found.get("x-cutover-app", ""),
+        team=found.get("x-cutover-team", ""),
+        conversation_id=next(filter(None, conversation), ""),
+        tags={n.removeprefix(_TAG): v for n, v in found.items() if n.startswith(_TAG)},
+    )
+
+
+def named_tags(**values: str) -> dict[str, str]:
+    """Tags of those values that are known."""
+    return {name: value for name, value in values.items() if value}
