@@ -83,7 +83,6 @@ def read(record: bytes) -> Call:
     status, said = r.status(e.status_code), r.labels(e.request_headers or {})
     start, end = r.moment(e.created_at), r.moment(e.completed_at)
     request_id = r.text(e.request_id)
-    failed = bool(r.text(e.error))
     return Call(
         call_id=request_id or r.own_id(record),
         source="claude_code_router",
@@ -100,7 +99,7 @@ def read(record: bytes) -> Call:
         started_at=start,
         ended_at=end or r.later(start, r.milliseconds(e.duration_ms)),
         http_status=status,
-        transport_error="unknown" if failed and status is None else "",
+        transport_error=r.text(e.error) if status is None else "",
         cancelled=status == _CLIENT_GONE,
         gateway_cost_usd=r.usd(e.cost_usd),
         exchange=_exchange(e, path, status),

@@ -33,21 +33,19 @@ def conversation_in(request: dict[str, Any]) -> str:
 def opening(request: dict[str, Any]) -> str:
     """The heads of the system prompt and the first user message; "" if there is no such message."""
     said = request.get("messages") or request.get("input")
-    if isinstance(said, str):
-        first, system = said, ""
-    else:
-        first, system = "", ""
-        for message in dicts(said):
-            role = message.get("role")
-            if role == "user":
-                first = parts_text(message.get("content"))
-                break
-            if role in _SYSTEM_ROLES:
-                system += parts_text(message.get("content"))[:HEAD]
+    first, system = as_text(said), ""
+    for message in dicts(said):
+        role = message.get("role")
+        if role == "user":
+            first = parts_text(message.get("content"))
+            break
+        if role in _SYSTEM_ROLES:
+            system += parts_text(message.get("content"))[:HEAD]
     if not first:
         return ""
     given = parts_text(request.get("system")) or as_text(request.get("instructions"))
-    return f"{(given or system)[:HEAD]}\0{first[:HEAD]}"
+    system = (given or system)[:HEAD]
+    return f"{len(system)}:{system}{first[:HEAD]}"
 
 
 def _claude_code_session(user_id: str) -> str:

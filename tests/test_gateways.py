@@ -1,0 +1,168 @@
+"""Every gateway's records become calls: what they tell is there, what they cannot tell is unknown."""
+
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from samples import CASES, SAMPLES, needs_samples, shared_files
+
+from pipeline.calls import Rejected, ScoredCall
+from pipeline.catalog import load_catalog
+from pipeline.files import messages
+from pipeline.formats import FORMATS, read_message
+from pipeline.rules import load_checks
+from pipeline.scoring.score import Rules, score_message
+
+RULES = Rules(catalog=load_catalog(), checks=load_checks())
+RECEIVED = 1_800_000_000_000  # after all of the records
+KEYS = {"format", "name", "record", "expect", "tags", "checks", "ignored", "others"}
+SECRETS = ("sk-live-", "sk-ant-", "sk-helicone-")
+
+
+def name_of(case: dict[str, Any]) -> str:
+    return f"{case['format']}: {case['name']}"
+
+
+def calls(value: bytes) -> list[ScoredCall]:
+    return [s for s in score_message(value, RECEIVED, RULES) if isinstance(s, ScoredCall)]
+
+
+def recognised(value: bytes) -> set[str]:
+    return {name for name, format in FORMATS.items() if format.detect(value)}
+
+
+def field(row: ScoredCall, name: str) -> Any:
+    value = getattr(row, name)
+    return list(value) if isinstance(value, tuple) else value
+
+
+SCORED = [case for case in CASES if "expect" in case]
+IGNORED = [case for case in CASES if "ignored" in case]
+
+
+def test_every_case_is_read_whole_and_every_format_has_some() -> None:
+    assert all(set(case) <= KEYS for case in CASES)
+    assert {case["format"] for case in SCORED} == set(FORMATS) - {"cutover", "litellm", "otlp"}
+
+
+@pytest.mark.parametrize("case", SCORED, ids=name_of)
+def test_what_a_record_tells(case: dict[str, Any]) -> None:
+    rows = score_message(case["record"].encode(), RECEIVED, RULES)
+    (row,) = [row for row in rows if isinstance(row, ScoredCall)]
+    assert len(rows) - 1 == case.get("others", 0)
+    assert row.source == case["format"]
+    expected = {
+        name: Decimal(value) if name in ("cost", "gateway_cost_usd") and value else value
+        for name, value in case["expect"].items()
+    }
+    assert {name: field(row, name) for name in expected} == expected
+    assert set(row.checks) == set(case["checks"])
+    assert case.get("tags", {}).items() <= row.tags.items()
+
+
+@pytest.mark.parametrize("case", IGNORED, ids=name_of)
+def test_what_is_no_call_says_so(case: dict[str, Any]) -> None:
+    (row,) = score_message(case["record"].encode(), RECEIVED, RULES)
+    assert not isinstance(row, ScoredCall)
+    assert case["ignored"] in row.detail
+
+
+@pytest.mark.parametrize("case", CASES, ids=name_of)
+def test_a_record_is_recognised_by_its_own_format_alone(case: dict[str, Any]) -> None:
+    assert recognised(case["record"].encode()) == {case["format"]}
+
+
+@pytest.mark.parametrize("format", sorted({case["format"] for case in SCORED}))
+def test_arrays_and_lines_are_the_same_records(format: str) -> None:
+    records = [c["record"].encode() for c in SCORED if c["format"] == format]
+    alone = [row for record in records for row in calls(record)]
+    assert calls(b"\n".join(records)) == alone or format == "har"  # an archive is one JSON value
+    each = [record for record in records for record in FORMATS[format].split(record)]
+    assert calls(b"[%b]" % b",".join(each)) == alone
+    assert calls(b"\n".join(each)) == alone
+
+
+@pytest.mark.parametrize("case", CASES, ids=name_of)
+def test_no_key_of_a_header_goes_further(case: dict[str, Any]) -> None:
+    rows = score_message(case["record"].encode(), RECEIVED, RULES)
+    rejected = score_message(case["record"].encode() + b"}", RECEIVED, RULES)
+    told = repr([msgspec.structs.asdict(row) for row in (*rows, *rejected)])
+    assert not [secret for secret in SECRETS if secret in told]
+
+
+def test_the_pages_of_the_apis_are_opened() -> None:
+    row = next(c["record"] for c in SCORED if c["format"] == "one_api")
+    for page in ('{"success":true,"message":"","data":[%s]}', '{"data":{"page":1,"items":[%s]}}'):
+        assert [call.call_id for call in calls((page % row).encode())] == ["20261118001"]
+    row = next(c["record"] for c in SCORED if c["format"] == "claude_code_router")
+    assert len(calls(b'{"generatedAt":"2026","items":[%b]}' % row.encode())) == 1
+    row = next(c["record"] for c in SCORED if c["format"] == "langfuse")
+    assert len(calls(b'{"data":[%b],"meta":{"page":1}}' % row.encode())) == 1
+    row = [c["record"] for c in SCORED if c["format"] == "helicone"][1]
+    assert len(calls(b'{"data":[%b],"error":null}' % row.encode())) == 1
+
+
+def test_a_generation_around_another_is_not_counted_twice() -> None:
+    inner = {"id": "b", "parentObservationId": "a", "type": "GENERATION", "usageDetails": {}}
+    outer = {"id": "a", "type": "GENERATION", "usageDetails": {}}
+    trace = {"id": "t", "traceId": "t", "sessionId": "s", "observations": [outer, inner]}
+    found = read_message(json.dumps(trace).encode())
+    assert [isinstance(each, Rejected) or each.call_id for each in found] == [True, "b"]
+
+
+def test_a_record_without_an_id_is_one_call_however_often_it_is_written() -> None:
+    record = next(c["record"] for c in SCORED if "hung up" in c["name"]).encode()
+    (one,), (two,), (other,) = calls(record), calls(record), calls(record.replace(b"700", b"701"))
+    assert one.call_id == two.call_id != other.call_id
+
+
+@needs_samples
+@pytest.mark.parametrize(("file", "format"), shared_files(), ids=lambda x: getattr(x, "name", x))
+def test_shared_samples_are_recognised_by_their_own_format_alone(file: Path, format: str) -> None:
+    for value in messages(file):
+        assert recognised(value) == {format}
+
+
+# Of the shared samples: how many calls there are, and what else.
+SHARED = {
+    "apisix/kafka_logger_entries.jsonl": (0, 1),  # an entry of an ordinary route
+    "claude-code-router/request_logs.json": (2, 0),
+    "envoy-ai-gateway/access_log.jsonl": (1, 0),
+    "higress/ai_log_readme.jsonl": (4, 0),
+    "higress/test_access.jsonl": (4, 0),
+    "kong/ai_log_objects.jsonl": (3, 0),
+    "langfuse/autogen-2025-06-06.trace.json": (1, 1),  # spans, tools and a wrapping generation
+    "langfuse/claude-agent-2025-12-22.trace.json": (4, 3),
+    "langfuse/langgraph-python-2025-08-22.trace.json": (2, 7),
+    "langfuse/llamaindex-2025-06-05.trace.json": (1, 1),
+    "langfuse/pydantic-ai-2025-06-06.trace.json": (1, 2),
+    "langfuse/vercel-aisdk-2025-11-17.trace.json": (1, 2),
+    "provider-wire/recordings.jsonl": (59, 0),
+}
+
+
+@needs_samples
+@pytest.mark.parametrize("name", SHARED)
+def test_shared_samples_are_calls(name: str) -> None:
+    assert SAMPLES
+    rows = [row for v in messages(SAMPLES / name) for row in score_message(v, RECEIVED, RULES)]
+    scored = [row for row in rows if isinstance(row, ScoredCall)]
+    assert (len(scored), len(rows) - len(scored)) == SHARED[name]
+    assert all(row.request_model or row.response_model for row in scored)
+    assert all(row.input_tokens and row.output_tokens for row in scored if not row.failure)
+
+
+@needs_samples
+def test_what_langfuse_reckoned_is_what_we_reckon() -> None:
+    """Langfuse priced these itself: our own prices and its token counts give the same amounts."""
+    assert SAMPLES
+    found = 0
+    for file in sorted((SAMPLES / "langfuse").iterdir()):
+        for row in (row for value in messages(file) for row in calls(value)):
+            if row.cost is not None and row.gateway_cost_usd is not None:
+                assert abs(row.cost - row.gateway_cost_usd) < Decimal("0.000001")
+                found += 1
+    assert found >= 5
