@@ -6,21 +6,30 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 from aiohttp import web
 
 from pipeline.calls import Protocol
+from pipeline.catalog import Catalog, load_catalog
 from pipeline.formats.cutover import Record
 from pipeline.tap.server import create_app, serve
-from pipeline.verdicts.plan import Endpoint, Match, Name, Plan, Stage, Workload, check
+from pipeline.verdicts.plan import Endpoint, Match, Name, Plan, Shadow, Stage, Workload, check
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 CANDIDATE_KEY = "candidate-key-0123456789"
 ENVIRON = {"CANDIDATE_KEY": CANDIDATE_KEY}
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+@cache
+def facts() -> Catalog:
+    """The catalog, read once."""
+    return load_catalog()
 
 
 @dataclass
@@ -107,6 +116,7 @@ async def tap(
     tokens: frozenset[str] = frozenset(),
     environ: Mapping[str, str] = ENVIRON,
     timeout: aiohttp.ClientTimeout | None = None,
+    spent: Path | None = None,
 ) -> AsyncIterator[str]:
     """The address of a tap while the block runs."""
     app = create_app(
@@ -114,6 +124,8 @@ async def tap(
         lambda _endpoint, _protocol: None,
         recorder,
         tokens,
+        catalog=facts(),
+        spent=spent,
         environ=environ,
         timeout=timeout or aiohttp.ClientTimeout(total=None),
     )
@@ -134,7 +146,13 @@ def endpoint(provider_id: str, url: str, **more: Any) -> Endpoint:
     return Endpoint(provider=provider_id, base_urls=base_urls, **more)
 
 
-def plan(baseline: str, candidate: str = "", share: float = 0.0, **more: Any) -> Plan:
+def plan(
+    baseline: str,
+    candidate: str = "",
+    share: float = 0.0,
+    shadow: Shadow | None = None,
+    **more: Any,
+) -> Plan:
     """One workload, "chat", of the app "chat-app"; `more` goes to the candidate's endpoint."""
     endpoints = {"claude": endpoint("anthropic", baseline)}
     if candidate:
@@ -144,6 +162,7 @@ def plan(baseline: str, candidate: str = "", share: float = 0.0, **more: Any) ->
         name=Name(en="Chat"),
         match=Match(app="chat-app"),
         stages=(Stage(name="now", starts=LONG_AGO, shares=shares),),
+        shadow=shadow,
     )
     return check(
         Plan(migration="Test", baseline="claude", endpoints=endpoints, workloads={"chat": chat})

@@ -18,6 +18,7 @@ from tapping import (
     LONG_AGO,
     Notes,
     Seen,
+    facts,
     free_port,
     plan,
     provider,
@@ -440,7 +441,7 @@ async def test_keys_never_reach_a_record_even_if_bodies_repeat_them() -> None:
 def test_a_key_that_is_not_set_is_named_at_the_start() -> None:
     moved = plan("http://127.0.0.1:1", "http://127.0.0.1:2", 0.5)
     with pytest.raises(SettingsError, match="CANDIDATE_KEY is not set"):
-        create_app(lambda: moved, lambda *_: None, Notes(), environ={})
+        create_app(lambda: moved, lambda *_: None, Notes(), catalog=facts(), environ={})
 
 
 # Routes and records
@@ -666,7 +667,8 @@ def test_loopback_needs_no_tokens(host: str) -> None:
 
 
 async def test_the_server_itself_refuses_an_open_address() -> None:
-    app = create_app(lambda: plan("http://127.0.0.1:1"), lambda *_: None, Notes(), environ=ENVIRON)
+    good = plan("http://127.0.0.1:1")
+    app = create_app(lambda: good, lambda *_: None, Notes(), catalog=facts(), environ=ENVIRON)
     with pytest.raises(SettingsError):
         await serve(app, "0.0.0.0", 0)
 

@@ -8,13 +8,18 @@ from pipeline.store.connect import Client
 
 
 def insert_events(client: Client, cluster: str, events: Sequence[Mapping[str, Any]]) -> None:
-    """Stores events as read from the events topic; producers' counts go to their own table."""
+    """Stores events as read from the events topic; producers' and taps' counts go to their own tables."""
     counts = [e for e in events if e["kind"] == "producer_counts"]
-    others = [e for e in events if e["kind"] != "producer_counts"]
+    mirroring = [e for e in events if e["kind"] == "mirroring"]
+    others = [e for e in events if e["kind"] not in ("producer_counts", "mirroring")]
     if counts:
         names = ["producer", "at", "produced", "sent", "waiting", "dropped"]
         rows = [[cluster, *(e[n] for n in names)] for e in counts]
         client.insert("producers", rows, column_names=["cluster", *names])
+    if mirroring:
+        names = ["tap", "workload", "reason", "calls", "at"]
+        rows = [[cluster, e["hour"] // 1000, *(e[n] for n in names)] for e in mirroring]
+        client.insert("mirroring", rows, column_names=["cluster", "hour", *names])
     if others:
         names = ["event_id", "at", "kind", "workload", "provider", "fields"]
         client.insert("events", [_event_row(e) for e in others], column_names=names)

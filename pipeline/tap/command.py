@@ -33,7 +33,8 @@ async def run_tap(settings: Settings) -> int:
     tokens = tokens_of(settings.tap_tokens)
     check_binding(settings.host, tokens)
     producer = CallProducer(settings, "tap")
-    app = create_app(plan, base_url, producer, tokens)
+    spent = settings.data / "shadow-spent.json"
+    app = create_app(plan, base_url, producer, tokens, catalog=catalog, spent=spent)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -17,12 +17,17 @@ class Metrics:
     upstream_errors: Counter[str] = field(default_factory=Counter)
     plan_errors: int = 0
     in_flight: int = 0
+    mirroring: Counter[tuple[str, str]] = field(default_factory=Counter)  # by workload and reason
 
     def text(self, waiting: int) -> str:
         """The Prometheus text; `waiting` is how many records the recorder still holds."""
         names = ("workload", "provider", "arm", "status")
         calls = {_labels(zip(names, key, strict=True)): n for key, n in self.calls.items()}
         errors = {_labels([("error", kind)]): n for kind, n in self.upstream_errors.items()}
+        mirroring = {
+            _labels([("workload", workload), ("reason", reason)]): n
+            for (workload, reason), n in self.mirroring.items()
+        }
         lines = [
             *_metric("calls_total", "counter", "Calls by outcome.", calls),
             *_metric("recorded_total", "counter", "Calls given to the recorder.", self.recorded),
@@ -35,6 +40,9 @@ class Metrics:
             *_metric("upstream_errors_total", "counter", "Providers that did not answer.", errors),
             *_metric(
                 "plan_errors_total", "counter", "Plans that could not be used.", self.plan_errors
+            ),
+            *_metric(
+                "mirroring_total", "counter", "Calls mirrored, or why they were not.", mirroring
             ),
             *_metric("in_flight", "gauge", "Calls under way.", self.in_flight),
             *_metric("recorder_waiting", "gauge", "Records not yet handed on.", waiting),

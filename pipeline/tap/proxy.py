@@ -5,17 +5,18 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 import aiohttp
-import msgspec
 from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
 from pipeline.calls import Protocol
+from pipeline.formats.cutover import Record
 from pipeline.protocols import protocol_of
 from pipeline.settings import SettingsError
 from pipeline.tap import headers as rules
 from pipeline.tap.memory import Memory
 from pipeline.tap.metrics import Metrics
+from pipeline.tap.mirror import Answered, Mirror
 from pipeline.tap.recording import Copy, Recorder, Recording, Stopwatch, unpacked
 from pipeline.tap.routing import (
     Asked,
@@ -33,6 +34,7 @@ from pipeline.tap.routing import (
     split_path,
     with_model,
 )
+from pipeline.tap.upstream import Outgoing, transport_error
 from pipeline.verdicts.plan import Plan, Stage
 
 log = logging.getLogger(__name__)
@@ -51,14 +53,6 @@ class ClientGoneError(Exception):
     """The caller closed its connection before it had the whole answer."""
 
 
-class Outgoing(msgspec.Struct, frozen=True):
-    """A request as it goes to a provider."""
-
-    url: str
-    headers: CIMultiDict[str]
-    data: bytes | aiohttp.StreamReader
-
-
 class Tap:
     """One tap: the plan in force, what is remembered of conversations, and the way through."""
 
@@ -67,12 +61,14 @@ class Tap:
         plan_source: PlanSource,
         base_urls: BaseUrls,
         recorder: Recorder,
+        mirror: Mirror,
         environ: Mapping[str, str],
         timeout: aiohttp.ClientTimeout = TIMEOUT,
     ) -> None:
         """Raises SettingsError naming the variable if the plan needs a key that is not set."""
-        self.metrics = Metrics()
+        self.metrics = Metrics(mirroring=mirror.counts)
         self.recorder = recorder
+        self._mirror = mirror
         self._plan_source = plan_source
         self._base_urls = base_urls
         self._environ = environ
@@ -85,15 +81,18 @@ class Tap:
 
     async def connected(self, _app: web.Application) -> AsyncIterator[None]:
         """Holds the pool of connections to the providers, for aiohttp's `cleanup_ctx`."""
-        async with aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
-            cookie_jar=aiohttp.DummyCookieJar(),  # cookies belong to callers, not to the tap
-            timeout=self._timeout,
-            auto_decompress=False,
-            skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
-            max_line_size=LONGEST_HEADER,
-            max_field_size=LONGEST_HEADER,
-        ) as self._session:
+        async with (
+            aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),
+                cookie_jar=aiohttp.DummyCookieJar(),  # cookies belong to callers, not to the tap
+                timeout=self._timeout,
+                auto_decompress=False,
+                skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
+                max_line_size=LONGEST_HEADER,
+                max_field_size=LONGEST_HEADER,
+            ) as self._session,
+            self._mirror.running(self._session),
+        ):
             yield
 
     @property
@@ -169,9 +168,10 @@ class Tap:
             recording.hung_up()
             raise
         finally:
-            own_key = self._environ.get(plan.endpoints[way.endpoint].key_env, "")
-            secrets = (*rules.secrets_in(request.headers), own_key)
-            self._keep(recording, asked, way, secrets, plan)
+            secrets = self._secrets(request.headers, plan, way.endpoint)
+            record = self._keep(recording, asked, way, secrets, plan)
+            if record:
+                self._offer(record, asked, way, body, plan, request.headers)
 
     def _asked(
         self,
@@ -277,18 +277,47 @@ class Tap:
         self.metrics.upstream_errors[name] += 1
         return name
 
+    def _secrets(self, headers: Mapping[str, str], plan: Plan, name: str) -> tuple[str, ...]:
+        """The keys that a call to an endpoint has to do with: the caller's, and the endpoint's own."""
+        own_key = self._environ.get(plan.endpoints[name].key_env, "")
+        return *rules.secrets_in(headers), own_key
+
+    def _offer(
+        self,
+        record: Record,
+        asked: Asked,
+        way: Route,
+        body: Body | None,
+        plan: Plan,
+        headers: Mapping[str, str],
+    ) -> None:
+        """Offers a call that is over to be mirrored."""
+
+        def prepare(name: str) -> tuple[CIMultiDict[str], tuple[str, ...]]:
+            sent = self._headers(headers, plan, name, asked.protocol)
+            return sent, self._secrets(headers, plan, name)
+
+        try:
+            self._mirror.offer(Answered(record, asked, way, body or {}, plan, prepare))
+        except Exception as error:
+            self._not_recorded(f"shadow of call {record.call_id}", error)
+
     def _keep(
         self, recording: Recording, asked: Asked, way: Route, secrets: tuple[str, ...], plan: Plan
-    ) -> None:
+    ) -> Record | None:
+        """Hands the record on; None if that failed."""
         workload = asked.workload if asked.workload in plan.workloads else ""
         self.metrics.calls[workload, way.provider, way.arm, recording.outcome] += 1
         try:
-            self.recorder.put(recording.record(asked, way, secrets))
+            record = recording.record(asked, way, secrets)
+            self.recorder.put(record)
             self.metrics.recorded += 1
             if asked.protocol == Protocol.OPENAI_RESPONSES and (answer := recording.response_id()):
                 self._conversations.put(answer, asked.conversation_id, recording.watch.now())
         except Exception as error:
             self._not_recorded(f"call {recording.call_id}", error)
+            return None
+        return record
 
     def _not_recorded(self, what: str, error: Exception) -> None:
         """Counts and logs, without the error's text: it may hold content."""
@@ -312,19 +341,6 @@ def check_keys(plan: Plan, environ: Mapping[str, str]) -> Plan:
                 f"{variable} is not set: put the API key for endpoint {name!r} of the plan there"
             )
     return plan
-
-
-def transport_error(error: Exception) -> str:
-    """A short stable name for why no answer came, or half of one."""
-    match error:
-        case TimeoutError():
-            return "timeout"
-        case aiohttp.ClientConnectorError():
-            return "connect"
-        case aiohttp.ClientConnectionError() | aiohttp.ClientPayloadError():
-            return "reset"
-        case _:
-            return "bad_response"
 
 
 def answer_like(upstream: aiohttp.ClientResponse, call_id: str) -> web.StreamResponse:

@@ -4,11 +4,15 @@ import hmac
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from ipaddress import ip_address
+from pathlib import Path
 
 import aiohttp
 from aiohttp import web
 
+from pipeline.catalog import Catalog
 from pipeline.settings import SettingsError
+from pipeline.tap.budget import Purse
+from pipeline.tap.mirror import Mirror
 from pipeline.tap.proxy import LONGEST_HEADER, TIMEOUT, PlanSource, Tap, drop_added_headers
 from pipeline.tap.recording import Recorder
 from pipeline.tap.routing import BaseUrls
@@ -26,11 +30,17 @@ def create_app(
     recorder: Recorder,
     tokens: frozenset[str] = frozenset(),
     *,
+    catalog: Catalog,
+    spent: Path | None = None,
     environ: Mapping[str, str] = os.environ,
     timeout: aiohttp.ClientTimeout = TIMEOUT,
 ) -> web.Application:
-    """The tap as a web application. Raises SettingsError naming an API key that is not set."""
-    tap = Tap(plan_source, base_urls, recorder, environ, timeout)
+    """The tap as a web application. Raises SettingsError naming an API key that is not set.
+
+    `catalog` prices shadow calls; `spent` is the file that keeps what they cost today.
+    """
+    mirror = Mirror(catalog, base_urls, recorder, Purse(spent))
+    tap = Tap(plan_source, base_urls, recorder, mirror, environ, timeout)
     app = web.Application(middlewares=[_guard] if tokens else [], client_max_size=0)
     app[_TOKENS] = tokens
     app.cleanup_ctx.append(tap.connected)
