@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from bench import score, store
+from bench import formats, score, store
 
 RESULTS = Path(__file__).parent / "results.json"
 
@@ -11,7 +11,7 @@ RESULTS = Path(__file__).parent / "results.json"
 def main() -> None:
     """Prints one figure a line; `results.json` holds the same."""
     figures: dict[str, float] = {}
-    for benchmark in (score, store):
+    for benchmark in (score, formats, store):
         for name, value in benchmark.run().items():
             print(f"{name:32} {value:>10,}")
             figures[name] = value
