@@ -17,9 +17,9 @@ up: .venv/runtime ## run the whole service on this machine for your own traffic
 test: .venv/dev ## run the tests
 	$(BIN)/python -m pytest
 
-nightly: .venv/dev ## the properties of reading and scoring with 10,000 examples each
+nightly: .venv/dev ## 10,000 examples of each property of reading and scoring, 200,000 broken records
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest tests/test_formats.py tests/test_protocols.py \
-	  tests/test_sse.py tests/test_score.py tests/test_quality.py
+	  tests/test_sse.py tests/test_score.py tests/test_quality.py tests/test_conversation.py tests/test_fuzz.py
 
 check: lint test ## lint, types and tests
 

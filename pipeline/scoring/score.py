@@ -208,11 +208,9 @@ def believed_usage(call: Call) -> tuple[Usage | None, tuple[str, ...]]:
     usage = call.exchange.usage
     if call.gateway_cache_hit:
         return Usage(input_tokens=0, output_tokens=0), ("gateway_cache_hit",)
-    if "bad_token_count" in call.exchange.findings:
-        return usage, ("bad_token_count",)
     if usage and max(usage.input_tokens or 0, usage.output_tokens or 0) > MOST_TOKENS_BELIEVED:
         return None, ("bad_token_count",)
-    return usage, ()
+    return usage, ("bad_token_count",) if "bad_token_count" in call.exchange.findings else ()
 
 
 def without_keys(row: ScoredCall) -> ScoredCall:
