@@ -150,6 +150,7 @@ class Account:
     produced: int
     waiting: int  # at the producers, not yet in Kafka
     dropped: int
+    resent: int  # up to that many are in Kafka twice
     produced_at: datetime  # the producers' last word
     stored: int
     rejected: int
@@ -162,7 +163,14 @@ class Account:
 
     @property
     def in_flight(self) -> int:
-        return self.produced - self.stored - self.rejected - self.duplicates
+        known = self.stored + self.rejected + self.duplicates
+        return self.produced - self.dropped + self.twice - known
+
+    @property
+    def twice(self) -> int:
+        """Calls known to be in Kafka twice, because a producer did not learn of the first time."""
+        beyond = self.stored + self.rejected + self.duplicates - (self.produced - self.dropped)
+        return beyond if 0 < beyond <= self.resent else 0
 
     @property
     def state(self) -> str:

@@ -1,5 +1,9 @@
 """The account of a running service: produced = stored + rejected + duplicates + in flight.
 
+A producer that never learnt whether Kafka took a batch sends it again, and then Kafka may have it
+twice: `produced` counts such calls twice too, `resent` says how many these are. Calls a producer
+dropped stand in `produced` alone, so that an account with lost calls does not balance.
+
 Each term is counted by itself: produced by the producers, the next three in the store, in flight by
 asking the producers what waits and by reading what Kafka holds beyond the ledger.
 """
@@ -19,6 +23,7 @@ class Account(msgspec.Struct, frozen=True):
     rejected: int
     duplicates: int
     in_flight: int
+    resent: int = 0
 
     @property
     def balanced(self) -> bool:
@@ -26,20 +31,26 @@ class Account(msgspec.Struct, frozen=True):
 
 
 async def take_account(
-    settings: Settings, client: Client, cluster: str, produced: int, waiting: int
+    settings: Settings, client: Client, cluster: str, produced: int, waiting: int, resent: int = 0
 ) -> Account:
-    """The account of one Kafka cluster, given what its producers made and what they still hold."""
+    """The account of one Kafka cluster, given what its producers made and what they still hold.
+
+    `resent` is how many calls they sent again at most.
+    """
     here = {"cluster": cluster, "topic": settings.calls_topic}
     ((stored,),) = client.query(_STORED, parameters=here).result_rows
     ((rejected,),) = client.query(_REJECTED, parameters=here).result_rows
     ((duplicates,),) = client.query(_DUPLICATES, parameters=here).result_rows
     beyond = await calls_beyond(settings, next_offsets(settings, client, cluster))
+    twice = stored + rejected + duplicates + waiting + beyond - produced
+    twice = twice if 0 < twice <= resent else 0
     return Account(
-        produced=produced,
+        produced=produced + twice,
         stored=stored,
         rejected=rejected,
         duplicates=duplicates,
         in_flight=waiting + beyond,
+        resent=twice,
     )
 
 

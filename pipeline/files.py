@@ -48,19 +48,22 @@ def messages(file: Path) -> Iterator[bytes]:
 async def replay_files(settings: Settings, files: Sequence[Path]) -> int:
     """Sends every record of the files to the calls topic; returns how many. Raises KafkaError."""
     producer = CallProducer(settings, "replay")
+    sent = 0
     await producer.start()
     try:
+        await producer.connect()
         for file in files:
             for value in messages(file):
-                _put(producer, value)
+                sent += _put(producer, value)
                 if producer.waiting > 1000:
                     await producer.flush()
+        await producer.flush()
     finally:
         await producer.stop()
-    return producer.sent
+    return sent
 
 
-def _put(producer: CallProducer, value: bytes) -> None:
+def _put(producer: CallProducer, value: bytes) -> int:
     """Sends one record a line, so that what cannot be read is rejected alone, by the worker."""
     format = recognise(value)
     name = next((name for name, known in FORMATS.items() if known is format), "")
@@ -69,6 +72,7 @@ def _put(producer: CallProducer, value: bytes) -> None:
         call = read_message(record, name)[0]
         key = "" if isinstance(call, Rejected) else conversation_of(call) or call.call_id
         producer.put_line(record, key, name)
+    return len(records)
 
 
 def _printed(record: Any) -> dict[str, Any]:

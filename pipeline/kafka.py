@@ -4,21 +4,34 @@ The only place that imports aiokafka.
 """
 
 import asyncio
-import json
 import logging
+import math
 import time
 import uuid
-from collections import defaultdict
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections import defaultdict, deque
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
+import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    BrokerResponseError,
+    KafkaConnectionError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    NoError,
+    TopicAlreadyExistsError,
+    for_code,
+)
 
-from pipeline.formats.cutover import Record, encode
 from pipeline.settings import Settings
+from pipeline.spool import Batch, Spool, State
+
+if TYPE_CHECKING:  # the producer also runs inside gateways, where nothing else of ours is wanted
+    from pipeline.formats.cutover import Record
 
 __all__ = [
     "CallProducer", "KafkaError", "calls_beyond", "cluster_id", "end_offsets", "ensure_topics",
@@ -30,10 +43,15 @@ log = logging.getLogger(__name__)
 BATCH_SECONDS = 0.05
 BATCH_CALLS = 500
 BATCH_BYTES = 512 * 1024
-WAITING_BYTES = 128 * 1024 * 1024  # what may wait in memory while Kafka is away
+WAITING_BYTES = 64 * 1024 * 1024  # what may wait in memory, on its way to the spool or beyond it
 LARGEST_MESSAGE = 8 * 1024 * 1024
 FORMAT_HEADER = "cutover-format"
 COUNT_INTERVAL_SECONDS = 2.0
+CONNECT_SECONDS = 20.0
+STOP_SECONDS = 5.0
+AGAIN_SECONDS = 1.0  # between two tries to connect
+RETRY_SECONDS = 1.0  # aiokafka sends nothing a second time before that
+PATIENCE_SECONDS = 3.0  # without an answer, look whether it is the same cluster still
 
 
 async def ensure_topics(settings: Settings) -> None:
@@ -77,8 +95,8 @@ async def missing_topics(settings: Settings) -> set[str]:
 async def cluster_id(settings: Settings) -> str:
     """The id of the Kafka cluster; a broker that was wiped has a new one. Raises KafkaError."""
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
-    await admin.start()
     try:
+        await admin.start()
         return str((await admin.describe_cluster())["cluster_id"])
     finally:
         await admin.close()
@@ -130,67 +148,110 @@ async def _count_lines(consumer: AIOKafkaConsumer, ends: dict[TopicPartition, in
 class CallProducer:
     """Sends call records in batches per partition; `put` never waits and never raises.
 
-    Records of one conversation go to one partition. While Kafka is away records wait in memory,
-    up to `WAITING_BYTES`; what comes beyond is dropped and counted. Every two seconds it says on
-    the events topic how many calls it produced, for the account.
+    Records of one conversation go to one partition, in order. They wait in the spool, so that they
+    outlive a Kafka that is away and the process itself; if the disk takes no more, in memory, up to
+    `WAITING_BYTES`; what comes beyond is dropped and counted. Every two seconds the counts go to
+    the events topic, for the account. A broker that can tell a repeated batch from a new one is
+    asked to; with another one, calls that may have arrived twice are counted as resent.
     """
 
-    def __init__(self, settings: Settings, name: str) -> None:
-        self.name = f"{name}-{uuid.uuid4().hex[:8]}"
-        self.produced = self.sent = self.dropped = 0
+    def __init__(self, settings: Settings, kind: str) -> None:
+        """`kind` names the place in the spool that a later process of the same kind goes on with."""
+        self.counts = State()
         self._settings = settings
-        self._producer = AIOKafkaProducer(
-            bootstrap_servers=settings.kafka,
-            compression_type="zstd",
-            max_request_size=LARGEST_MESSAGE,
-            acks="all",
-        )
-        self._lines: dict[tuple[int, str], list[bytes]] = defaultdict(list)  # by partition, format
-        self._bytes = 0
-        self._events: list[dict[str, Any]] = []
+        self._kind = kind
+        self._spool: Spool | None = None
+        self._producer: AIOKafkaProducer | None = None
+        self._repeats_are_known = False
         self._partitions = settings.partitions
+        self._lines: dict[tuple[int, str], list[bytes]] = defaultdict(list)  # by partition, format
+        self._events: list[bytes] = []
+        self._memory: deque[Batch] = deque()  # what the spool did not take; sent after what it has
+        self._bytes = 0  # in memory
+        self._reported_at = 0.0
+        self._said_away_at = -math.inf
         self._work: list[asyncio.Task[None]] = []
-        self._sending = asyncio.Lock()
+        self._more = asyncio.Event()
+        self._keeping, self._sending = asyncio.Lock(), asyncio.Lock()
+
+    @property
+    def name(self) -> str:
+        """Its name in the account; it stays the same when a later process goes on with the spool."""
+        return self.counts.name
 
     @property
     def waiting(self) -> int:
-        """Calls produced but not yet in Kafka."""
-        return self.produced - self.sent - self.dropped
+        """Calls taken but not yet in Kafka."""
+        return self.counts.waiting
+
+    @property
+    def fullness(self) -> float:
+        """How much of the room for waiting records is used; at 1 they are dropped."""
+        on_disk = self._spool.fullness if self._spool else 1.0
+        return self._bytes / WAITING_BYTES if on_disk >= 1 else on_disk
 
     async def start(self) -> None:
-        """Connects. Raises KafkaError if Kafka is away."""
+        """Opens the spool and starts sending as soon as Kafka is there."""
+        folder = self._settings.data / "spool"
         try:
-            await self._producer.start()
-        except KafkaError:
-            await self._producer.stop()
-            raise
-        self._partitions = len(await self._producer.partitions_for(self._settings.calls_topic))
+            self._spool = await asyncio.to_thread(
+                Spool, folder, self._kind, self._settings.spool_bytes
+            )
+        except OSError as error:
+            log.error("no spool, records wait in memory only: %s", error)
+            self.counts.name = f"{self._kind}-{uuid.uuid4().hex[:8]}"
+        else:
+            self._spool.state.add(self.counts)
+            self.counts = self._spool.state
         self._work = [
-            asyncio.create_task(self._every(BATCH_SECONDS, self.flush)),
-            asyncio.create_task(self._every(COUNT_INTERVAL_SECONDS, self.report)),
+            asyncio.create_task(self._keep_on_keeping()),
+            asyncio.create_task(self._keep_on_sending()),
         ]
 
-    async def stop(self) -> None:
-        """Sends what waits, says the final count, disconnects."""
-        async with self._sending:  # a message cut off on its way would be sent a second time
-            for task in self._work:
-                task.cancel()
+    async def connect(self) -> None:
+        """Connects if it is not connected. Raises KafkaError if Kafka is away."""
+        if self._producer:
+            return
         try:
-            await self.flush()
-            await self.report()
-        except KafkaError as error:
-            log.error("%d calls could not be sent: %s", self.waiting, error)
-        await self._producer.stop()
+            async with asyncio.timeout(CONNECT_SECONDS):
+                self.counts.begin(await cluster_id(self._settings))
+                self._producer, self._repeats_are_known = await _connected(self._settings)
+                found = await self._producer.partitions_for(self._settings.calls_topic)
+        except (TimeoutError, OSError) as error:
+            await self._disconnect()
+            raise KafkaConnectionError(str(error) or "no answer") from error
+        except BaseException:
+            await self._disconnect()
+            raise
+        self._partitions = len(found)
 
-    def put(self, record: Record) -> None:
-        """Takes one record."""
-        self.put_line(encode(record), record.conversation_id or record.call_id)
+    async def stop(self) -> None:
+        """Sends what waits and the final counts, within some seconds; the rest stays in the spool."""
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                async with self._sending:  # a batch cut off on its way would be sent again
+                    self._cancel()
+                await self.flush()
+                await self.report()
+        except (KafkaError, TimeoutError) as error:
+            log.warning("%d calls stay in the spool: %s", self.waiting, error or "no time left")
+        finally:
+            self._cancel()
+            await asyncio.gather(*self._work, return_exceptions=True)
+            await self.keep()
+            await self._disconnect()
+            if self._spool:
+                await asyncio.to_thread(self._spool.close)
+
+    def put(self, record: "Record") -> None:
+        """Takes one record of our own format."""
+        self.put_line(msgspec.json.encode(record), record.conversation_id or record.call_id)
 
     def put_line(self, line: bytes, key: str, format: str = "cutover") -> None:
         """Takes one encoded record; equal keys go to the same partition, in order."""
-        self.produced += 1
+        self.counts.produced += 1
         if self._bytes + len(line) > WAITING_BYTES:
-            self.dropped += 1
+            self.counts.dropped += 1
             return
         self._bytes += len(line)
         partition = crc32(key.encode("utf-8", "replace")) % self._partitions
@@ -198,51 +259,203 @@ class CallProducer:
 
     def event(self, kind: str, fields: dict[str, Any]) -> None:
         """Takes one event for the events topic."""
-        at = time.time_ns() // 1_000_000
-        self._events.append({"event_id": uuid.uuid4().hex, "at": at, "kind": kind, **fields})
+        self._events.append(_event(kind, fields))
+
+    async def keep(self) -> bool:
+        """Hands everything taken so far to the spool; False if some of it is in memory only."""
+        async with self._keeping:
+            lines, self._lines = self._lines, defaultdict(list)
+            events, self._events = self._events, []
+            topic = self._settings.calls_topic
+            new = [
+                Batch(topic, partition, format, stop - start, b"\n".join(some[start:stop]))
+                for (partition, format), some in lines.items()
+                for start, stop in batches(some)
+            ]
+            new += [Batch(self._settings.events_topic, None, "", 0, event) for event in events]
+            left = await asyncio.to_thread(self._append, new) if new else []
+            self._memory += left
+            self._bytes -= sum(len(line) for some in lines.values() for line in some)
+            self._bytes += sum(len(batch.value) for batch in left)
+            self._more.set()
+            return not self._memory
 
     async def flush(self) -> None:
         """Sends everything that waits and returns when Kafka has it. Raises KafkaError; nothing is lost then."""
-        async with self._sending:
-            while self._lines:
-                place = next(iter(self._lines))
-                await self._send_lines(place, self._lines.pop(place))
-            while self._events:
-                event = json.dumps(self._events[0], ensure_ascii=False).encode()
-                await self._producer.send_and_wait(self._settings.events_topic, event)
-                self._events.pop(0)
+        await self.keep()
+        await self._send_all()
 
     async def report(self) -> None:
-        """Says on the events topic what was produced so far."""
-        counts = {"produced": self.produced, "sent": self.sent, "waiting": self.waiting}
-        self.event("producer_counts", {"producer": self.name, "dropped": self.dropped, **counts})
-        await self.flush()
+        """Says on the events topic what was produced so far. Raises KafkaError."""
+        await self.connect()
+        counts = {
+            name: getattr(self.counts, name)
+            for name in ("produced", "sent", "waiting", "dropped", "resent")
+        }
+        event = _event("producer_counts", {"producer": self.name, **counts})
+        self._reported_at = time.monotonic()
+        await self._deliver(Batch(self._settings.events_topic, None, "", 0, event))
 
-    async def _send_lines(self, place: tuple[int, str], lines: list[bytes]) -> None:
-        partition, format = place
-        for start, stop in batches(lines):
-            message = b"\n".join(lines[start:stop])
-            try:
-                await self._producer.send_and_wait(
-                    self._settings.calls_topic,
-                    message,
-                    partition=partition,
-                    headers=[(FORMAT_HEADER, format.encode())] if format else [],
-                )
-            except BaseException:
-                self._lines[place] = lines[start:] + self._lines[place]
-                raise
-            self.sent += stop - start
-            self._bytes -= sum(map(len, lines[start:stop]))
+    async def _send_all(self) -> None:
+        async with self._sending:
+            await self.connect()
+            while batch := await self._head():
+                await self._send(batch)
+                await self._report_if_due()
+            await self._report_if_due()
 
-    async def _every(self, seconds: float, work: Callable[[], Any]) -> None:
+    async def _report_if_due(self) -> None:
+        if time.monotonic() - self._reported_at >= COUNT_INTERVAL_SECONDS:
+            await self.report()
+
+    def _append(self, new: list[Batch]) -> list[Batch]:
+        """Appends to the spool; returns what must stay in memory. Order is kept."""
+        if self._memory or not self._spool:
+            return new
+        for index, batch in enumerate(new):
+            if not self._spool.append(batch):
+                return new[index:]
+        return []
+
+    async def _head(self) -> Batch | None:
+        """The batch to send next: what the spool has is older than what memory has."""
+        if self._spool and (batch := await asyncio.to_thread(self._spool.head)):
+            return batch
+        return self._memory[0] if self._memory else None
+
+    async def _send(self, batch: Batch) -> None:
+        """Sends the first batch that waits, and takes it away when Kafka has it."""
+        counts = self.counts
+        counts.resent += batch.calls if counts.trying else 0
+        counts.trying = 1
+        started = time.monotonic()
+        try:
+            await self._deliver(batch)
+        except MessageSizeTooLargeError:
+            log.error("a record of %d bytes is too large for Kafka: dropped", len(batch.value))
+            counts.dropped += batch.calls
+            await self._take_away(batch, 0)
+        else:
+            if time.monotonic() - started >= RETRY_SECONDS:
+                await self._was_slow(batch)
+            await self._take_away(batch, batch.calls)
+
+    async def _take_away(self, batch: Batch, sent: int) -> None:
+        counts = self.counts
+        if self._memory and batch is self._memory[0]:
+            self._bytes -= len(self._memory.popleft().value)
+            counts.advance(sent=counts.sent + sent)
+            counts.trying = 0
+        elif self._spool:
+            await asyncio.to_thread(self._spool.pop, sent)
+
+    async def _was_slow(self, batch: Batch) -> None:
+        """aiokafka may have tried again meanwhile: what does that mean for the account?"""
+        with suppress(KafkaError, OSError):
+            self.counts.begin(await cluster_id(self._settings))
+        if not self._repeats_are_known:
+            self.counts.resent += batch.calls
+
+    async def _deliver(self, batch: Batch) -> None:
+        """Returns when Kafka has it. After a failure everything starts with a new connection."""
+        assert self._producer
+        headers = [(FORMAT_HEADER, batch.format.encode())] if batch.format else []
+        partition = None if batch.partition is None else batch.partition % self._partitions
+        try:
+            sending = await self._producer.send(
+                batch.topic, batch.value, partition=partition, headers=headers
+            )
+            while not (await asyncio.wait([sending], timeout=PATIENCE_SECONDS))[0]:
+                await self._must_be_the_same_cluster()
+            sending.result()
+        except MessageSizeTooLargeError:
+            raise
+        except BaseException:
+            await self._disconnect()
+            raise
+
+    async def _must_be_the_same_cluster(self) -> None:
+        """Raises KafkaError if another cluster answers now: it would be waited for in vain."""
+        try:
+            found = await cluster_id(self._settings)
+        except (KafkaError, OSError):
+            return
+        if found != self.counts.cluster:
+            raise KafkaConnectionError(f"another cluster answers at {self._settings.kafka}")
+
+    async def _disconnect(self) -> None:
+        if self._producer:
+            producer, self._producer = self._producer, None
+            await _close(producer)
+
+    async def _keep_on_keeping(self) -> None:
         while True:
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(BATCH_SECONDS)
+            if self._lines or self._events:
+                await self.keep()
+
+    async def _keep_on_sending(self) -> None:
+        while True:
+            self._more.clear()
             try:
-                await work()
-            except KafkaError as error:
-                log.warning("Kafka is away, %d calls wait: %s", self.waiting, error)
-                await asyncio.sleep(1)
+                await self._send_all()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._more.wait(), COUNT_INTERVAL_SECONDS)
+            except (KafkaError, OSError) as error:
+                self._say_away(error)
+                await asyncio.sleep(AGAIN_SECONDS)
+
+    def _say_away(self, error: Exception) -> None:
+        """Once a minute, that Kafka is away."""
+        if time.monotonic() - self._said_away_at >= 60:
+            self._said_away_at = time.monotonic()
+            log.warning("Kafka is away, %d calls wait: %s", self.waiting, error)
+
+    def _cancel(self) -> None:
+        for task in self._work:
+            task.cancel()
+
+
+def _event(kind: str, fields: dict[str, Any]) -> bytes:
+    at = time.time_ns() // 1_000_000
+    return msgspec.json.encode({"event_id": uuid.uuid4().hex, "at": at, "kind": kind, **fields})
+
+
+async def _connected(settings: Settings) -> tuple[AIOKafkaProducer, bool]:
+    """A producer, and whether the broker knows repeated batches. Raises KafkaError if Kafka is away."""
+    sender = logging.getLogger("aiokafka.producer.sender")
+    for idempotent in (True, False):
+        producer = AIOKafkaProducer(
+            bootstrap_servers=settings.kafka,
+            compression_type="zstd",
+            max_request_size=LARGEST_MESSAGE,
+            acks="all",
+            enable_idempotence=idempotent,
+            retry_backoff_ms=round(RETRY_SECONDS * 1000),
+        )
+        sender.disabled = idempotent  # a broker that knows none of it says so with an error
+        try:
+            await producer.start()
+        except BaseException as error:
+            await _close(producer)
+            if idempotent and isinstance(error, BrokerResponseError):
+                continue
+            raise
+        finally:
+            sender.disabled = False
+        return producer, idempotent
+    raise AssertionError("the second one is not refused for being idempotent")
+
+
+async def _close(producer: AIOKafkaProducer) -> None:
+    """Disconnects, and gives up what aiokafka would try to send for as long as Kafka is away."""
+    stopping = asyncio.create_task(producer.stop())
+    if not (await asyncio.wait([stopping], timeout=1))[0]:
+        stopping.cancel()
+        await producer.client.close()
+        if task := producer._sender.sender_task:
+            task.cancel()
+            await asyncio.wait([task], timeout=RETRY_SECONDS * 2)
 
 
 def batches(lines: list[bytes]) -> Iterable[tuple[int, int]]:

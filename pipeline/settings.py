@@ -25,6 +25,9 @@ class Settings:
     data: Path = _setting(
         Path(".cutover"), "folder for data, logs and spool of the one-machine service"
     )
+    spool_bytes: int = _setting(
+        1024**3, "most that a producer keeps on disk while Kafka is away, bytes"
+    )
     plan: Path = _setting(Path("plan.yml"), "the migration plan")
     kafka: str = _setting("127.0.0.1:9092", "Kafka bootstrap servers")
     partitions: int = _setting(4, "partitions of topics that are created")

@@ -6,9 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -42,18 +44,65 @@ def missing_or_fail(what: str) -> None:
     pytest.skip(f"{what} is missing on this machine")
 
 
+class Broker:
+    """A broker that can be killed and started again on the same port."""
+
+    def __init__(self, command: list[str], port: int, *, keeps_its_log: bool) -> None:
+        self.address = f"127.0.0.1:{port}"
+        self.keeps_its_log = keeps_its_log
+        self._command, self._port = command, port
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        quiet = subprocess.DEVNULL
+        self._process = subprocess.Popen(self._command, stdout=quiet, stderr=quiet)
+        asyncio.run(_until_up(self._process, self._port))
+
+    def signal(self, number: int) -> None:
+        assert self._process
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+
+
 @contextmanager
 def embedded_broker() -> Iterator[str]:
     """The broker of the one-machine service; gives its bootstrap address."""
-    port = free_port()
-    with _running([sys.executable, "-m", "pipeline.embedded.broker", "--port", str(port)], port):
-        yield f"127.0.0.1:{port}"
+    with running(embedded()) as broker:
+        yield broker.address
 
 
 @contextmanager
 def apache_broker(folder: Path) -> Iterator[str]:
     """Apache Kafka in KRaft mode with its log in `folder`; gives its bootstrap address."""
-    classpath = _classpath(folder)
+    with running(apache(folder)) as broker:
+        yield broker.address
+
+
+@contextmanager
+def running(broker: Broker) -> Iterator[Broker]:
+    """A broker that is up, and does not outlive the block."""
+    try:
+        broker.start()
+        yield broker
+    finally:
+        broker.kill()
+
+
+def embedded() -> Broker:
+    """The broker of the one-machine service, not started yet; it forgets everything when it ends."""
+    port = free_port()
+    command = [sys.executable, "-m", "pipeline.embedded.broker", "--port", str(port)]
+    return Broker(command, port, keeps_its_log=False)
+
+
+def apache(folder: Path) -> Broker:
+    """Apache Kafka, not started yet."""
+    classpath = _classpath()
+    folder.mkdir(exist_ok=True)
     port, controller = free_port(), free_port()
     properties = folder / "server.properties"
     properties.write_text(PROPERTIES.format(port=port, controller=controller, logs=folder / "logs"))
@@ -63,15 +112,15 @@ def apache_broker(folder: Path) -> Iterator[str]:
         [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)],
         check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip
-    with _running([*java, "kafka.Kafka", str(properties)], port):
-        yield f"127.0.0.1:{port}"
+    return Broker([*java, "kafka.Kafka", str(properties)], port, keeps_its_log=True)
 
 
-def _classpath(folder: Path) -> str:
+@cache
+def _classpath() -> str:
     for tool in ("java", "mvn"):
         if not shutil.which(tool):
             missing_or_fail(tool)
-    found = folder / "classpath"
+    found = Path(tempfile.mkdtemp()) / "classpath"
     resolved = subprocess.run(
         ["mvn", "-q", "-B", "-f", str(POM), "dependency:build-classpath",
          f"-Dmdep.outputFile={found}"],
@@ -80,16 +129,6 @@ def _classpath(folder: Path) -> str:
     if resolved.returncode:
         missing_or_fail(f"Apache Kafka (Maven could not fetch it: {resolved.stdout[-300:]})")
     return found.read_text().strip()
-
-
-@contextmanager
-def _running(command: list[str], port: int) -> Iterator[None]:
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as broker:
-        try:
-            asyncio.run(_until_up(broker, port))
-            yield
-        finally:
-            broker.kill()
 
 
 async def _until_up(broker: subprocess.Popen[bytes], port: int) -> None:

@@ -270,8 +270,17 @@ def _seed_account(client: Client, end: datetime, calls: int) -> None:
     produced = PARTITIONS * read + IN_FLIGHT
     client.insert(
         "producers",
-        [["seed", "tap", end, produced, produced - 3, 3, 0]],
-        column_names=["cluster", "producer", "at", "produced", "sent", "waiting", "dropped"],
+        [["seed", "tap", end, produced, produced - 3, 3, 0, 0]],
+        column_names=[
+            "cluster",
+            "producer",
+            "at",
+            "produced",
+            "sent",
+            "waiting",
+            "dropped",
+            "resent",
+        ],
     )
 
 

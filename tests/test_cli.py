@@ -49,7 +49,6 @@ def folder(tmp_path: Path) -> Path:
     [
         ("migrate", "127.0.0.1"),
         ("worker", "CUTOVER_KAFKA"),
-        ("tap", "CUTOVER_KAFKA"),
         ("replay calls.jsonl", "CUTOVER_KAFKA"),
     ],
 )

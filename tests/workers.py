@@ -181,7 +181,9 @@ async def assert_all_is_accounted_for(
     """Waits until the ledger covers Kafka; then nothing may be missing and nothing there twice."""
     assert await drained(settings, PATIENCE), "\n\n".join(w.log[-5000:] for w in workers)
     cluster = await cluster_id(settings)
-    account = await take_account(settings, store, cluster, producer.produced, producer.waiting)
+    account = await take_account(
+        settings, store, cluster, producer.counts.produced, producer.waiting, producer.counts.resent
+    )
     assert account.balanced, account
     assert account.in_flight == 0
     assert store.command("SELECT count() - uniqExact(call_id) FROM calls") == 0

@@ -55,6 +55,8 @@ def _one_account(account: Account) -> None:
         ("produced", account.produced), ("stored", account.stored), ("rejected", account.rejected),
         ("duplicates", account.duplicates), ("in_flight", max(0, account.in_flight)), ("waiting", account.waiting),
     ]))  # fmt: skip
+    if account.twice:
+        st.caption(t("pipeline.twice", n=show.count(account.twice)))
     if account.dropped:
         st.warning(t("pipeline.dropped", n=show.count(account.dropped)), icon=":material/warning:")
 

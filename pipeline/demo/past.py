@@ -27,6 +27,7 @@ MESSAGES_AHEAD = 320
 
 async def send_past(settings: Settings, days: int, per_day: int, seed: int, end_ms: int) -> int:
     """Returns how many records were sent. Raises KafkaError, StoreError."""
+    sent = 0
     producer = CallProducer(settings, "history")
     await producer.start()
     try:
@@ -36,13 +37,15 @@ async def send_past(settings: Settings, days: int, per_day: int, seed: int, end_
             cluster = await cluster_id(settings)
             for record in history(load_plan(settings.plan), days, per_day, seed, end_ms):
                 producer.put(record)
+                sent += 1
                 if producer.waiting >= CHUNK:
                     await producer.flush()
                     while await messages_behind(settings, client, cluster) > MESSAGES_AHEAD:  # noqa: ASYNC110
                         await asyncio.sleep(0.1)
+        await producer.flush()
     finally:
         await producer.stop()
-    return producer.sent
+    return sent
 
 
 @asynccontextmanager

@@ -76,12 +76,15 @@ async def outcome(settings: Settings, started_ms: int, seconds: float) -> dict[s
     cluster = await cluster_id(settings)
     with connect(settings) as client:
         made = await _final_counts(settings, client, cluster)
-        account = await take_account(settings, client, cluster, made["produced"], made["waiting"])
+        account = await take_account(
+            settings, client, cluster, made["produced"], made["waiting"], made["resent"]
+        )
         here = {"cluster": cluster, "started": started_ms}
         (live,) = rows(client, (SQL / "live.sql").read_text(), here)
     return {
         **msgspec.structs.asdict(account),
         "balanced": account.balanced,
+        "dropped": made["dropped"],
         "calls_per_second": round(live["calls"] / seconds, 1),
         "freshness_p99_ms": round(live["freshness_p99_ms"]),
         "providers": live["providers"],

@@ -13,8 +13,8 @@ def insert_events(client: Client, cluster: str, events: Sequence[Mapping[str, An
     mirroring = [e for e in events if e["kind"] == "mirroring"]
     others = [e for e in events if e["kind"] not in ("producer_counts", "mirroring")]
     if counts:
-        names = ["producer", "at", "produced", "sent", "waiting", "dropped"]
-        rows = [[cluster, *(e[n] for n in names)] for e in counts]
+        names = ["producer", "at", "produced", "sent", "waiting", "dropped", "resent"]
+        rows = [[cluster, *(e.get(n, 0) for n in names)] for e in counts]
         client.insert("producers", rows, column_names=["cluster", *names])
     if mirroring:
         names = ["tap", "workload", "reason", "calls", "at"]

@@ -13,7 +13,7 @@ from pipeline.verdicts.plan import Endpoint, Plan
 
 
 async def run_tap(settings: Settings) -> int:
-    """Serves until SIGTERM or SIGINT. Raises SettingsError, BadFile, PlanError, OSError, KafkaError."""
+    """Serves until SIGTERM or SIGINT. Raises SettingsError, BadFile, PlanError, OSError."""
     catalog = load_catalog()
     plan_file = PlanFile(settings.plan)
 

@@ -1,5 +1,7 @@
 -- The account in calls, one row per Kafka cluster: what producers made against what the ledger has
 -- and the tables hold (stored_rows and rejected_rows are counted from the rows themselves).
+-- Of resent calls Kafka may have two: stored + rejected + duplicates may be that much above
+-- produced - dropped, and not one more.
 -- A cluster that is gone (a memory-only broker that was restarted) is current = false.
 CREATE OR REPLACE VIEW v_account AS
 SELECT
@@ -8,13 +10,14 @@ SELECT
     sum(made.produced) AS produced,
     sum(made.waiting) AS waiting,
     sum(made.dropped) AS dropped,
+    sum(made.resent) AS resent,
     max(made.at) AS produced_at,
     sum(book.stored) AS stored,
     sum(book.rejected) AS rejected,
     sum(book.duplicates) AS duplicates,
     sum(call_rows.count) AS stored_rows,
     sum(reject_rows.count) AS rejected_rows
-FROM (SELECT cluster, sum(produced) AS produced, sum(waiting) AS waiting, sum(dropped) AS dropped, max(at) AS at FROM producers FINAL GROUP BY cluster) AS made
+FROM (SELECT cluster, sum(produced) AS produced, sum(waiting) AS waiting, sum(dropped) AS dropped, sum(resent) AS resent, max(at) AS at FROM producers FINAL GROUP BY cluster) AS made
 FULL JOIN (SELECT cluster, sum(stored) AS stored, sum(rejected) AS rejected, sum(duplicates) AS duplicates FROM ledger GROUP BY cluster) AS book USING (cluster)
 LEFT JOIN (SELECT cluster, count() AS count FROM calls GROUP BY cluster) AS call_rows USING (cluster)
 LEFT JOIN (SELECT cluster, count() AS count FROM rejected GROUP BY cluster) AS reject_rows USING (cluster)
