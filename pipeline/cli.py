@@ -4,6 +4,8 @@ import argparse
 import asyncio
 import logging
 import sys
+import time
+import uuid
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -76,6 +78,13 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("files", nargs="+", type=Path, metavar="FILE")
     replay = add("replay", _replay, "send old log files through Kafka like live ones")
     replay.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    feedback = add("feedback", _feedback, "say what a user thought of an answer")
+    feedback.add_argument(
+        "call_id", help="the call's id: x-cutover-call-id in the answer's headers"
+    )
+    feedback.add_argument("--rating", required=True, help="up, down, or from 0 (bad) to 1 (good)")
+    feedback.add_argument("--comment", default="", help="in words; keys in it are blanked out")
+    feedback.add_argument("--source", default="cli", help="who says so (default: cli)")
     catalog = add(
         "catalog", _catalog, "check, show or compare the facts on providers, models and prices"
     )
@@ -173,6 +182,29 @@ def _replay(options: argparse.Namespace, settings: Settings) -> int:
     from pipeline.files import replay_files  # noqa: PLC0415
 
     print(f"sent {asyncio.run(replay_files(settings, _existing(options.files)))} records")
+    return 0
+
+
+def _feedback(options: argparse.Namespace, settings: Settings) -> int:
+    import msgspec  # noqa: PLC0415
+
+    from pipeline.feedback import Feedback, rating_of  # noqa: PLC0415
+    from pipeline.kafka import send  # noqa: PLC0415
+
+    try:
+        rating = rating_of(options.rating)
+    except ValueError:
+        raise UsageError("--rating: up, down, or a number from 0 to 1") from None
+    said = Feedback(
+        event_id=uuid.uuid4().hex,
+        call_id=options.call_id,
+        rating=rating,
+        comment=options.comment,
+        source=options.source,
+        at=time.time_ns() // 1_000_000,
+    )
+    asyncio.run(send(settings, settings.feedback_topic, said.call_id, msgspec.json.encode(said)))
+    print(f"sent feedback {said.event_id} on call {said.call_id}")
     return 0
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # the producer also runs inside gateways, where nothing else 
 
 __all__ = [
     "CallProducer", "KafkaError", "calls_beyond", "cluster_id", "end_offsets", "ensure_topics",
-    "missing_topics",
+    "missing_topics", "send",
 ]  # fmt: skip
 
 log = logging.getLogger(__name__)
@@ -86,7 +86,9 @@ async def missing_topics(settings: Settings) -> set[str]:
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
     await admin.start()
     try:
-        wanted = {settings.calls_topic, settings.rejected_topic, settings.events_topic}
+        wanted = {
+            settings.calls_topic, settings.rejected_topic, settings.feedback_topic, settings.events_topic,
+        }  # fmt: skip
         return wanted - set(await admin.list_topics())
     finally:
         await admin.close()
@@ -100,6 +102,16 @@ async def cluster_id(settings: Settings) -> str:
         return str((await admin.describe_cluster())["cluster_id"])
     finally:
         await admin.close()
+
+
+async def send(settings: Settings, topic: str, key: str, value: bytes) -> None:
+    """Sends a single message and waits until Kafka has it. Raises KafkaError."""
+    producer = AIOKafkaProducer(bootstrap_servers=settings.kafka, acks="all")
+    try:
+        await producer.start()
+        await producer.send_and_wait(topic, value, key=key.encode())
+    finally:
+        await producer.stop()
 
 
 async def end_offsets(settings: Settings) -> dict[int, int]:

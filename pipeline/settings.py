@@ -34,6 +34,7 @@ class Settings:
     replication: int = _setting(1, "replication factor of topics that are created")
     calls_topic: str = _setting("llm.calls", "topic of call records")
     rejected_topic: str = _setting("llm.calls.rejected", "topic of records that could not be used")
+    feedback_topic: str = _setting("llm.feedback", "topic of users' ratings of answers")
     events_topic: str = _setting(
         "rollout.events", "topic of events: stages, verdicts, producers' counts"
     )

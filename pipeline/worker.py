@@ -22,6 +22,7 @@ from prometheus_client import generate_latest
 from prometheus_client.core import CollectorRegistry, CounterMetricFamily, GaugeMetricFamily
 
 from pipeline.calls import Rejected
+from pipeline.feedback import Rated, read_feedback
 from pipeline.intake import AssignmentLostError, Intake, Message
 from pipeline.kafka import FORMAT_HEADER, LARGEST_MESSAGE
 from pipeline.rules import RulesFile
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 
 MESSAGES_AT_ONCE = 200
 PROBE_SECONDS = 2.0
+UNUSABLE_BYTES = 1000  # of feedback that cannot be used are kept
 
 
 def create_app(settings: Settings, cluster: str) -> faust.App:
@@ -95,9 +97,11 @@ class _Worker:
         raw = {"key_serializer": "raw", "value_serializer": "raw", "allow_empty": True}
         calls = self.app.topic(self.settings.calls_topic, **raw)
         events = self.app.topic(self.settings.events_topic, **raw)
+        feedback = self.app.topic(self.settings.feedback_topic, **raw)
         self.rejected = self.app.topic(self.settings.rejected_topic, **raw)
         self.app.agent(calls, name="store_calls")(self.store_calls)
         self.app.agent(events, name="store_events")(self.store_events)
+        self.app.agent(feedback, name="store_feedback")(self.store_feedback)
         self.app.timer(PROBE_SECONDS)(self.probe)
         self.app.on_partitions_assigned.connect(self.on_assigned)
 
@@ -165,6 +169,17 @@ class _Worker:
             for event in events:
                 event.ack()
 
+    async def store_feedback(self, stream: AsyncIterable[bytes]) -> None:
+        """Stores ratings; one that cannot be used becomes an event that says why."""
+        async for events in stream.noack_take(MESSAGES_AT_ONCE, within=1.0):  # type: ignore[attr-defined]
+            read = [(e, read_feedback(e.message.value, _received_at(e))) for e in events]
+            rated = [item for _, item in read if isinstance(item, Rated)]
+            unusable = [_unusable(e, item) for e, item in read if isinstance(item, Rejected)]
+            await self.until_stored(service.insert_feedback, rated)
+            await self.until_stored(service.insert_events, self.intake.cluster, unusable)
+            for event in events:
+                event.ack()
+
     async def until_stored(self, insert: Any, *arguments: Any) -> None:
         """Repeats an insert that may be repeated until the store takes it."""
         while True:
@@ -228,10 +243,29 @@ def _message(event: EventT[bytes]) -> Message:
     headers = dict(message.headers or {})
     return Message(
         offset=message.offset,
-        received_at=round(message.timestamp * 1000),
+        received_at=_received_at(event),
         value=message.value,
         format=bytes(headers.get(FORMAT_HEADER, b"")).decode("utf-8", "replace"),
     )
+
+
+def _received_at(event: EventT[bytes]) -> int:
+    """Kafka's time of the message, UTC ms."""
+    seconds: float = event.message.timestamp
+    return round(seconds * 1000)
+
+
+def _unusable(event: EventT[bytes], rejected: Rejected) -> dict[str, Any]:
+    """An event that tells of a message that could not be used; of the same one always the same."""
+    message = event.message
+    return {
+        "event_id": f"{message.topic}/{message.partition}/{message.offset}",
+        "at": _received_at(event),
+        "kind": "feedback_rejected",
+        "reason": rejected.reason,
+        "detail": rejected.detail,
+        "value": rejected.value[:UNUSABLE_BYTES].decode("utf-8", "replace"),
+    }
 
 
 def _event(value: bytes | None) -> dict[str, Any] | None:

@@ -121,6 +121,7 @@ def kafka_settings(store_settings: Settings, kafka: str) -> Settings:
         kafka=kafka,
         calls_topic=f"calls-{name}",
         rejected_topic=f"rejected-{name}",
+        feedback_topic=f"feedback-{name}",
         events_topic=f"events-{name}",
         consumer_group=f"worker-{name}",
         worker_port=free_port(),

@@ -4,6 +4,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
+from pipeline.feedback import Rated
 from pipeline.store.connect import Client
 
 
@@ -36,6 +39,13 @@ def _event_row(event: Mapping[str, Any]) -> list[Any]:
         event.get("provider", ""),
         json.dumps(fields, ensure_ascii=False),
     ]
+
+
+def insert_feedback(client: Client, ratings: Sequence[Rated]) -> None:
+    """Stores ratings; one with an event_id that is there takes its place."""
+    if ratings:
+        names = Rated.__struct_fields__
+        client.insert("feedback", [*map(msgspec.structs.astuple, ratings)], column_names=names)
 
 
 def insert_partition_ends(
