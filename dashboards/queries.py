@@ -14,17 +14,20 @@ from typing import Any
 import msgspec
 import streamlit as st
 
-from dashboards import stats
 from dashboards.names import catalog
-from dashboards.stats import Estimate
+from pipeline import savings as saved
+from pipeline import stats
 from pipeline.catalog import Catalog, Rate
 from pipeline.net import free_tokens_left, monthly_costs
+from pipeline.savings import Saving
 from pipeline.scoring.net_cost import NetCost
 from pipeline.settings import Settings
+from pipeline.stats import Estimate
 from pipeline.store.connect import Client, connect, rows
+from pipeline.store.migrate import SQL as STORE_SQL
 from pipeline.verdicts.plan import Plan
 
-SQL = Path(__file__).parent / "sql"
+SQL = (Path(__file__).parent / "sql", STORE_SQL / "queries")  # the pages' own, and those shared
 SHARED_S = 1.5  # how long one answer serves everybody
 BILL_S = 60  # the same for the bill, which reads all usage there ever was
 RANGES = {"5m": 300, "15m": 900, "1h": 3600, "24h": 86_400, "all": 20 * 365 * 86_400}  # seconds
@@ -201,12 +204,13 @@ def _client() -> Client:
 
 @cache
 def _sql(name: str) -> str:
-    return (SQL / f"{name}.sql").read_text(encoding="utf-8")
+    file = next(f for folder in SQL if (f := folder / f"{name}.sql").exists())
+    return file.read_text(encoding="utf-8")
 
 
 @st.cache_data(ttl=SHARED_S, show_spinner=False, max_entries=500)
 def ask(name: str, **parameters: Any) -> list[dict[str, Any]]:
-    """The answer of `sql/<name>.sql`, one dict a row; times are in UTC. Raises StoreError."""
+    """The answer of `<name>.sql`, one dict a row; times are in UTC. Raises StoreError."""
     return [_utc(row) for row in rows(_client(), _sql(name), parameters)]
 
 
@@ -324,61 +328,9 @@ def shares_now() -> dict[str, float]:
     return {workload: migrated / calls for workload, (migrated, calls) in found.items() if calls}
 
 
-@dataclass(frozen=True)
-class Saving:
-    """What migrated calls cost, and an estimate of what the baseline would have cost for them."""
-
-    paid: Decimal
-    baseline_would_be: Decimal
-    calls: int  # migrated calls both sums are about
-    left_out: int  # migrated calls whose cost, or whose baseline's, is unknown
-
-    @property
-    def saved(self) -> Decimal:
-        return self.baseline_would_be - self.paid
-
-
 def savings(currency: str) -> dict[str, Saving]:
-    """By workload, day by day: the baseline's cost per call on that day, or on the nearest day before."""
-    return {
-        workload: _saving(days)
-        for workload, days in _by(ask("savings", currency=currency), "workload").items()
-    }
-
-
-def _saving(days: Iterable[dict[str, Any]]) -> Saving:
-    paid = would_be = Decimal(0)
-    compared = left_out = 0
-    price: Decimal | None = None  # the baseline's, per call
-    for row in sorted(days, key=lambda row: (row["day"], row["arm"])):  # baseline before candidate
-        if row["arm"] == "baseline":
-            price = row["cost"] / row["priced"] if row["priced"] else price
-        elif price is None:
-            left_out += row["calls"]
-        else:
-            paid += row["cost"]
-            would_be += price * row["priced"]
-            compared += row["priced"]
-            left_out += row["calls"] - row["priced"]
-    return Saving(paid, would_be, compared, left_out)
-
-
-def _by(found: list[dict[str, Any]], key: str) -> dict[str, list[dict[str, Any]]]:
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for row in found:
-        groups.setdefault(row[key], []).append(row)
-    return groups
-
-
-def total(parts: Iterable[Saving]) -> Saving:
-    """Several workloads' savings together."""
-    found = list(parts)
-    return Saving(
-        sum((part.paid for part in found), Decimal(0)),
-        sum((part.baseline_would_be for part in found), Decimal(0)),
-        sum(part.calls for part in found),
-        sum(part.left_out for part in found),
-    )
+    """What migrating saved, by workload: `pipeline.savings` says how it is reckoned."""
+    return saved.savings(ask("savings", currency=currency))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from dashboards.stats import Estimate
+from pipeline.stats import Estimate
 
 UNKNOWN = "–"
 SIGNS = {"USD": "$", "CNY": "¥"}

@@ -9,8 +9,9 @@ import pytest
 import streamlit as st
 from seed_store import ENDPOINTS, PARTITIONS, seeded
 
-from dashboards import queries, stats
+from dashboards import queries
 from dashboards.queries import RANGES, Scope
+from pipeline import stats
 from pipeline.catalog import Catalog
 from pipeline.scoring.net_cost import NetCost
 from pipeline.settings import Settings
@@ -199,11 +200,6 @@ def test_savings_compare_priced_calls_day_by_day(raw: Raw, rate: Callable[..., D
         assert float(saving.baseline_would_be) == pytest.approx(float(would_be), rel=ROUNDED)
         assert saving.calls == calls
         assert saving.calls + saving.left_out == sum(r["arm"] == "candidate" for r in mine)
-
-
-def test_a_workload_the_baseline_never_priced_has_no_saving() -> None:
-    days = [{"day": 1, "arm": "candidate", "calls": 5, "priced": 5, "cost": Decimal(1)}]
-    assert queries._saving(days) == queries.Saving(Decimal(0), Decimal(0), 0, 5)
 
 
 def test_the_account_balances_and_a_hole_is_seen() -> None:

@@ -8,14 +8,15 @@ from typing import Any
 import streamlit as st
 from markupsafe import Markup
 
-from dashboards import charts, controls, markup, queries, show, state, stats
+from dashboards import charts, controls, markup, queries, show, state
 from dashboards.markup import PILL
 from dashboards.names import short_name
 from dashboards.queries import Scope, Sums
-from dashboards.stats import Estimate
 from dashboards.views.live import failure_rows
 from dashboards.views.parts import card, csv_button, draw, palette
 from dashboards.words import language, t, term, theme
+from pipeline import stats
+from pipeline.stats import Estimate
 
 Shown = Callable[[float | None], str]
 

@@ -6,13 +6,14 @@ from typing import Any
 import streamlit as st
 from markupsafe import Markup
 
-from dashboards import charts, controls, queries, show, state, stats
+from dashboards import charts, controls, queries, show, state
 from dashboards.markup import joined, spark
 from dashboards.names import provider_color, provider_name, short_name
 from dashboards.queries import Scope, Sums
-from dashboards.stats import Estimate
 from dashboards.views.parts import card, draw, palette, with_names
 from dashboards.words import language, t, term, theme
+from pipeline import stats
+from pipeline.stats import Estimate
 from pipeline.verdicts.plan import Plan
 
 SPARK_BARS = 30

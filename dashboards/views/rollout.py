@@ -10,10 +10,12 @@ from markupsafe import Markup
 from dashboards import charts, controls, markup, queries, show, state
 from dashboards.markup import BAR, HINT, joined
 from dashboards.names import short_name
-from dashboards.queries import AMOUNTS, BILL_S, RANGES, Bill, Saving
+from dashboards.queries import AMOUNTS, BILL_S, RANGES, Bill
 from dashboards.views.live import stage_label
 from dashboards.views.parts import card, draw, viewer_offset
 from dashboards.words import language, named, t, theme
+from pipeline.progress import planned_at, planned_share
+from pipeline.savings import Saving, total
 from pipeline.scoring.net_cost import NetCost
 from pipeline.store.connect import StoreError
 from pipeline.verdicts.plan import Plan, Stage, Workload
@@ -47,7 +49,7 @@ def _all(plan: Plan, seconds: int) -> None:
     savings = queries.savings(currency)
     st.html(Markup('<p class="sentence">{}</p>').format(sentence(plan, now, _weighted(actual))))
     with st.container(border=True, key="card-summary"):
-        st.html(_summary(plan, now, actual, queries.total(savings.values()), currency))
+        st.html(_summary(plan, now, actual, total(savings.values()), currency))
     with card("rollout.burn_up"):
         _burn_up(plan, seconds, now)
     with card("rollout.workloads"):
@@ -65,7 +67,7 @@ def _all(plan: Plan, seconds: int) -> None:
             )
         ]
         st.html(markup.table(heads, _lines(plan, now, actual, savings, currency), text_columns=2))
-        st.caption(t("rollout.estimate", n=show.count(queries.total(savings.values()).left_out)))
+        st.caption(t("rollout.estimate", n=show.count(total(savings.values()).left_out)))
 
 
 def _weighted(actual: dict[str, float]) -> float | None:
@@ -79,8 +81,8 @@ def _weighted(actual: dict[str, float]) -> float | None:
 def sentence(plan: Plan, now: datetime, migrated: float | None) -> str:
     """Where we are, in one sentence."""
     at = _ms(now)
-    done = sum(_planned(work, at) >= 1 for work in plan.workloads.values())
-    began = sum(_planned(work, at) > 0 for work in plan.workloads.values())
+    done = sum(planned_at(work, at) >= 1 for work in plan.workloads.values())
+    began = sum(planned_at(work, at) > 0 for work in plan.workloads.values())
     values = {
         "migration": plan.migration,
         "share": show.percent(migrated, 0),
@@ -98,11 +100,6 @@ def _days(until: datetime, now: datetime) -> str:
 
 def _ms(at: datetime) -> int:
     return round(at.timestamp() * 1000)
-
-
-def _planned(workload: Workload, at_ms: int) -> float:
-    stage = workload.stage_at(at_ms)
-    return stage.migrated if stage else 0.0
 
 
 def _summary(
@@ -141,15 +138,6 @@ def _weights() -> dict[str, int]:
     for row in queries.migration(RANGES["24h"]):
         calls[row["workload"]] = calls.get(row["workload"], 0) + row["calls"]
     return calls
-
-
-def planned_share(plan: Plan, at_ms: int, weights: dict[str, int]) -> float | None:
-    """The share of the traffic that should have moved by then; None if nothing is known of the traffic."""
-    known = {key: weights.get(key, 0) for key in plan.workloads}
-    total = sum(known.values())
-    if not total:
-        return None
-    return sum(_planned(plan.workloads[key], at_ms) * calls for key, calls in known.items()) / total
 
 
 def _burn_up(plan: Plan, seconds: int, now: datetime) -> None:
@@ -225,7 +213,7 @@ def _line(
     return [
         markup.with_small(named(work.name, key), work.owner or t("rollout.no_owner")),
         markup.with_small(stage.name if stage else t("rollout.not_begun"), _shares(plan, stage)),
-        _bar(_planned(work, at)),
+        _bar(planned_at(work, at)),
         _bar(actual),
         markup.with_small(
             coming.name if coming else t("rollout.last_stage"),

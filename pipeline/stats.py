@@ -1,7 +1,7 @@
 """Quantiles, rates and means with their intervals, from sums alone. Pure.
 
 Every interval here is a fixed-sample 95 % interval: right for one look at the end, optimistic
-for someone who watches all day. The pages say so.
+for someone who watches all day. The pages and the report say so.
 """
 
 from collections.abc import Mapping

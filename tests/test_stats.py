@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboards import stats
-from dashboards.stats import Spread
+from pipeline import stats
+from pipeline.stats import Spread
 
 
 def test_wilson_matches_newcombes_table() -> None:
