@@ -1,0 +1,172 @@
+"""Reasons in words, in both languages. Codes are stable; sentences may change."""
+
+from pipeline.verdicts.verdict import Reason
+
+_GATES = {
+    "failure": ("failures", "失败率"),
+    "score": ("quality score", "质量得分"),
+    "ttft_slo": ("first token in time", "首字时限达标率"),
+    "duration_slo": ("answer in time", "响应时限达标率"),
+    "ttft_quantile": ("time to first token", "首字延迟"),
+    "duration_quantile": ("time to the whole answer", "总响应时间"),
+    "cost": ("cost per conversation", "每会话成本"),
+    "cost_per_success": ("cost per success", "每次成功成本"),
+    "pair:failure": ("failures in shadow pairs", "影子配对失败率"),
+    "pair:score": ("quality in shadow pairs", "影子配对质量得分"),
+    "pair:disagreement": ("disagreement in shadow pairs", "影子配对差异度"),
+}
+
+_SENTENCES = {
+    "unbalanced": (
+        "The accounts do not balance: records are missing or counted twice.",
+        "账目不平：有记录缺失或重复计数。",
+    ),
+    "late": (
+        "Data is complete only up to {hours} h ago, more than the {allowed} h allowed.",
+        "数据仅完整到 {hours} 小时前，超过允许的 {allowed} 小时。",
+    ),
+    "split": (
+        "Conversations are not split as declared: {n_b} of {n} went to the candidate at a share of {share}.",
+        "会话分流与声明不符：份额 {share} 下，{n} 个会话中有 {n_b} 个进入候选。",
+    ),
+    "unscored": (
+        "Scores are missing for {b} of the candidate's conversations and {a} of the baseline's: what is left cannot be compared.",
+        "候选有 {b} 的会话缺少得分，基线为 {a}：剩余部分不可比。",
+    ),
+    "unscored_but_worst": (
+        "Scores are missing unevenly, but even if every missing one were bad the gate is passed.",
+        "得分缺失不均，但即使缺失者全按最差计算，该门槛仍通过。",
+    ),
+    "harmed": (
+        "{gate}: {candidate} against {baseline}, shown to be worse by more than {harm}.",
+        "{gate}：候选 {candidate}，基线 {baseline}，已证实恶化超过 {harm}。",
+    ),
+    "harmed_ratio": (
+        "{gate}: {candidate} against {baseline}, shown to be more than {harm} times as many.",
+        "{gate}：候选 {candidate}，基线 {baseline}，已证实超过 {harm} 倍。",
+    ),
+    "over_limit": (
+        "{gate}: {candidate}, shown to be above the limit of {harm}.",
+        "{gate}：候选 {candidate}，已证实超过上限 {harm}。",
+    ),
+    "no_candidate": (
+        "The candidate has had no conversation yet.",
+        "候选尚无会话。",
+    ),
+    "no_data": (
+        "{gate}: no data from the {arms}, so nothing can be shown; wait, or take the gate away.",
+        "{gate}：{arms}无数据，无法判定；请等待或取消该门槛。",
+    ),
+    "open": (
+        "{gate}: worse by {loss}, at most {upper}; not yet shown to be less than {margin}.{more}",
+        "{gate}：恶化 {loss}，至多 {upper}；尚未证实低于 {margin}。{more}",
+    ),
+    "open_ratio": (
+        "{gate}: {loss} the baseline's, at most {upper}; not yet shown to be less than {margin}.{more}",
+        "{gate}：为基线的 {loss}，至多 {upper}；尚未证实低于 {margin}。{more}",
+    ),
+    "burn_in": (
+        "{gate}: an approximation that needs {needed} conversations per arm first.",
+        "{gate}：近似检验，每组至少需要 {needed} 个会话。",
+    ),
+    "no_longer": (
+        "{gate}: was shown to be tolerable, no longer is.",
+        "{gate}：曾证实可接受，现已不成立。",
+    ),
+    "unreachable": (
+        "{gate}: cannot be shown before the deadline with this traffic; widen the margin, raise the share or move the deadline.",
+        "{gate}：按当前流量在截止日期前无法证实；请放宽界限、提高份额或推迟截止日期。",
+    ),
+    "unlikely": (
+        "{gate}: will hardly be shown before the deadline with this traffic; raise the share, widen the margin or move the deadline.",
+        "{gate}：按当前流量在截止日期前恐难证实；请提高份额、放宽界限或推迟截止日期。",
+    ),
+    "horizon": (
+        "Too early: {n} of {wanted} conversations per arm at this share.",
+        "为时尚早：当前份额下每组 {n}/{wanted} 个会话。",
+    ),
+    "days": (
+        "Too early: {days} of {wanted} days seen.",
+        "为时尚早：已观察 {days}/{wanted} 天。",
+    ),
+    "budget": (
+        "The candidate's budget is used up.",
+        "候选的预算已用尽。",
+    ),
+    "passed": (
+        "All gates are passed: {gates}.",
+        "全部门槛通过：{gates}。",
+    ),
+    "passed_in_shadow": (
+        "All gates of the shadow pairs are passed: {gates}. No user has met the candidate yet.",
+        "影子配对门槛全部通过：{gates}。尚无用户接触候选。",
+    ),
+    "drift": (
+        "Drift alarm (no comparison: no baseline is left): {gate} of the candidate {candidate}, above what it was before the cutover.",
+        "漂移告警（非对比：已无基线）：候选{gate} {candidate}，高于切换前水平。",
+    ),
+}  # fmt: skip
+
+_ARMS = {
+    "baseline": ("baseline", "基线"),
+    "candidate": ("candidate", "候选"),
+    "both": ("baseline and the candidate", "基线与候选"),
+}
+
+
+def reason(code: str, **values: tuple[str, str] | str | int) -> Reason:
+    """The sentence of a code; a pair of texts is one for each language."""
+
+    def told(language: int) -> str:
+        texts = {k: v[language] if isinstance(v, tuple) else v for k, v in values.items()}
+        sentence = _SENTENCES[code][language].format(**texts).strip()
+        return sentence[0].upper() + sentence[1:]
+
+    return Reason(code, told(0), told(1))
+
+
+def gate_name(name: str) -> tuple[str, str]:
+    """What people call a gate."""
+    if name.startswith("check:"):
+        return f"check {name[6:]}", f"检查 {name[6:]}"
+    return _GATES[name]
+
+
+def gate_names(names: list[str]) -> tuple[str, str]:
+    """Several gates in a row."""
+    told = [gate_name(name) for name in names]
+    return ", ".join(en for en, _ in told), "、".join(zh for _, zh in told)
+
+
+def arms(name: str) -> tuple[str, str]:
+    """ "baseline", "candidate" or "both"."""
+    return _ARMS[name]
+
+
+def amount(value: float | None, unit: str) -> tuple[str, str]:
+    """A loss or margin in its unit: points, times, or money."""
+    if value is None:
+        return "an unknown amount", "未知"
+    if unit == "points":
+        return f"{100 * value:.2f} points", f"{100 * value:.2f} 个百分点"
+    if unit == "ratio":
+        return f"{value:.3g} times", f"{value:.3g} 倍"
+    return (f"{value:.4g} {unit}",) * 2
+
+
+def measured(value: float | None, unit: str) -> tuple[str, str]:
+    """A measured value itself: a share, milliseconds, or money."""
+    if value is None:
+        return "unknown", "未知"
+    if unit == "share":
+        return (f"{100 * value:.2f} %",) * 2
+    if unit == "ms":
+        return (f"{value:,.0f} ms",) * 2
+    return (f"{value:.4g} {unit}",) * 2
+
+
+def needed(conversations: int | None) -> tuple[str, str]:
+    """What a forecast adds to a sentence."""
+    if conversations is None:
+        return " As things are it never will be.", "照此下去无法证实。"
+    return f" About {conversations:,} conversations more.", f"约还需 {conversations:,} 个会话。"
