@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo up test nightly check lint format bench lock clean
+.PHONY: help demo up test nightly chaos check lint format bench lock clean
 
 help: ## list the tasks
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -20,6 +20,9 @@ test: .venv/dev ## run the tests
 nightly: .venv/dev ## 10,000 examples of each property of reading and scoring, 200,000 broken records
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest tests/test_formats.py tests/test_protocols.py \
 	  tests/test_sse.py tests/test_score.py tests/test_quality.py tests/test_conversation.py tests/test_fuzz.py
+
+chaos: .venv/dev ## strike the running pipeline with faults, then count everything (BROKER=apache|embedded FAULTS=200 SEED=7)
+	PYTHONPATH=.:tests $(BIN)/python tests/chaos.py --broker $(or $(BROKER),apache) --faults $(or $(FAULTS),20) $(and $(SEED),--seed $(SEED))
 
 check: lint test ## lint, types and tests
 

@@ -114,14 +114,11 @@ class _Rollup:
 
     def __call__(self, client: Client, since: datetime) -> str:
         for day in self._days(client, since) if self.by_day else [None]:
-            for raw, kept in (self.sides, self.sides[::-1]):
-                if differing := client.query(
-                    f"{_on(raw, day)} EXCEPT {_on(kept, day)} LIMIT 1"
-                ).result_rows:
-                    whose = "the raw rows" if raw is self.sides[0] else self.target
-                    return (
-                        f"{self.target} differs from the raw rows: only {whose} say {differing[0]}"
-                    )
+            raw, kept = (_on(side, day) for side in self.sides)
+            for whose, one, other in (("the raw rows", raw, kept), (self.target, kept, raw)):
+                only = f"SELECT * FROM ({one} EXCEPT {other}) LIMIT 1"
+                for row in client.query(only).result_rows:
+                    return f"{self.target} differs from the raw rows: only {whose} say {row}"
         return ""
 
     def _days(self, client: Client, since: datetime) -> list[date]:

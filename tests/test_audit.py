@@ -3,10 +3,11 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from records import message
+from records import STARTED, anthropic_record, message
 
 from pipeline import audit
 from pipeline.cli import main
+from pipeline.formats.cutover import encode
 from pipeline.intake import Intake
 from pipeline.scoring.score import Rules
 from pipeline.settings import Settings
@@ -22,7 +23,8 @@ def stored(store: Client, rules: Rules, monkeypatch: pytest.MonkeyPatch) -> Clie
     for partition in (0, 1):
         intake = Intake(store, "c1", "w", batch_calls=2, remembered_ids=100)
         a, b, c = (f"{name}{partition}" for name in "abc")
-        messages = [message(0, a, b"garbage"), message(1, b, a), message(2, a), message(3, c)]
+        other = encode(anthropic_record(c, workload="another", started_at=STARTED + 90_000_000))
+        messages = [message(0, a, b"garbage"), message(1, b, a), message(2, a), message(3, other)]
         intake.store(TOPIC, partition, messages, rules, lambda: True)
     return store
 
