@@ -85,6 +85,14 @@ def _parser() -> argparse.ArgumentParser:
     feedback.add_argument("--rating", required=True, help="up, down, or from 0 (bad) to 1 (good)")
     feedback.add_argument("--comment", default="", help="in words; keys in it are blanked out")
     feedback.add_argument("--source", default="cli", help="who says so (default: cli)")
+    formats = add("formats", _formats, "list the log formats and what each can and cannot tell")
+    formats.add_argument(
+        "--coverage",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="count what these logs tell instead",
+    )
     catalog = add(
         "catalog", _catalog, "check, show or compare the facts on providers, models and prices"
     )
@@ -175,6 +183,19 @@ def _score(options: argparse.Namespace, settings: Settings) -> int:
     for file in _existing(options.files):
         for line in score_file(file, options.format, options.plan):
             sys.stdout.buffer.write(line + b"\n")
+    return 0
+
+
+def _formats(options: argparse.Namespace, settings: Settings) -> int:
+    from pipeline.coverage import coverage_table, set_aside  # noqa: PLC0415
+    from pipeline.files import scored_records  # noqa: PLC0415
+    from pipeline.formats import described  # noqa: PLC0415
+
+    if options.coverage:
+        scored = [r for file in _existing(options.coverage) for r in scored_records(file)]
+        print("\n".join([coverage_table(scored), "", *set_aside(scored)]))
+    else:
+        print("\n\n".join(f"{name}\n{text}" for name, text in described().items()))
     return 0
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from pipeline.calls import Rejected
+from pipeline.calls import Rejected, ScoredCall
 from pipeline.catalog import load_catalog
 from pipeline.formats import FORMATS, read_message, recognise
 from pipeline.kafka import CallProducer
@@ -26,12 +26,19 @@ def score_file(file: Path, format: str, plan: Path | None) -> Iterator[bytes]:
     Records without a believable start count from the file's own time. Raises BadFile or
     PlanError for a bad plan.
     """
+    for record in scored_records(file, format, plan):
+        yield _encoder.encode(_printed(record))
+
+
+def scored_records(
+    file: Path, format: str = "", plan: Path | None = None
+) -> Iterator[ScoredCall | Rejected]:
+    """The same as objects."""
     in_force = load_plan(plan) if plan else None
     rules = Rules(catalog=load_catalog(), checks=load_checks(), plan=in_force)
     received_at = file.stat().st_mtime_ns // 1_000_000
     for value in messages(file):
-        for record in score_message(value, received_at, rules, format):
-            yield _encoder.encode(_printed(record))
+        yield from score_message(value, received_at, rules, format)
 
 
 def messages(file: Path) -> Iterator[bytes]:

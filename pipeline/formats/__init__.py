@@ -78,6 +78,11 @@ def recognise(value: bytes) -> Format | None:
     return next((format for format in FORMATS.values() if format.detect(value)), None)
 
 
+def described() -> dict[str, str]:
+    """What each format can and cannot tell: the words of its module."""
+    return {name: (format.__doc__ or "").strip() for name, format in FORMATS.items()}
+
+
 def _read(format: Format, record: bytes) -> Call | Rejected:
     try:
         return format.read(record)

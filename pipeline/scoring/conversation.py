@@ -21,9 +21,9 @@ def conversation_of(call: Call) -> str:
 
 def _by_opening(call: Call) -> str:
     """A hash, so that no prompt's text is stored; the same on every machine."""
-    if not call.exchange.opening or call.started_at is None:
+    if not call.exchange.opening:
         return ""
-    day = str(call.started_at // _DAY_MS)
+    day = "" if call.started_at is None else str(call.started_at // _DAY_MS)
     parts = (call.app, call.team, call.tags.get("user", ""), day, call.exchange.opening)
     seed = "".join(f"{len(part)}:{part}" for part in parts)
     return f"opening-{blake2b(seed.encode(errors='replace'), digest_size=16).hexdigest()}"
