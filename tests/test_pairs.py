@@ -311,21 +311,22 @@ def test_disagreement_is_shown_beside_the_noise_floor(stored: Any) -> None:
 
 
 def test_a_conversation_is_one_unit_of_the_paired_tests(stored: Any) -> None:
-    query = "SELECT * FROM v_paired_units WHERE measure = {m:String} ORDER BY assigned_at"
-    score = rows(stored, query, {"m": "score"})
-    assert [(r["conversation_id"], r["pairs"]) for r in score] == [("talk 1", 2), ("talk 2", 1)]
-    assert [r["difference"] for r in score] == [0, -1]
-    failure = rows(stored, query, {"m": "failure"})
-    assert [r["difference"] for r in failure] == [0, 1]
-    (similar,) = rows(stored, query, {"m": "similar_text"})
-    assert (similar["conversation_id"], similar["pairs"], similar["noise_pairs"]) == (
-        "talk 1",
-        2,
-        1,
-    )
-    assert similar["excess"] == pytest.approx(similar["difference"] - similar["noise"])
-    outcome = rows(stored, query, {"m": "same_outcome"})
-    assert [r["noise"] for r in outcome] == [0, None]
+    one, two = rows(stored, "SELECT * FROM v_paired_units ORDER BY assigned_at")
+    assert [(r["conversation_id"], r["provider"], r["pairs"]) for r in (one, two)] == [
+        ("talk 1", "moonshot", 2),
+        ("talk 2", "moonshot", 1),
+    ]
+    assert [(r["score_baseline"], r["score_candidate"]) for r in (one, two)] == [(1, 1), (1, 0)]
+    assert [(r["failed_baseline"], r["failed_candidate"]) for r in (one, two)] == [(0, 0), (0, 1)]
+    assert (one["assigned_at"], one["last_at"]) < (two["assigned_at"], two["last_at"])
+
+
+def test_noise_and_disagreement_are_over_the_same_calls(stored: Any) -> None:
+    """Of talk 1 only the call whose first answer the candidate gave word for word has a noise pair."""
+    one, two = rows(stored, "SELECT * FROM v_paired_units ORDER BY assigned_at")
+    assert (one["noise_pairs"], one["disagreement"]) == (1, 0)
+    assert 0 < one["noise"] < 0.5
+    assert (two["noise_pairs"], two["noise"], two["disagreement"]) == (0, None, 1)
 
 
 def test_shadow_calls_are_told_apart_from_user_traffic(stored: Any) -> None:

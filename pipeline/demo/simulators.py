@@ -6,8 +6,10 @@ as `providers.yml` says. Any key is accepted; without one the vendor's own 401 c
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
+from hashlib import blake2b
 
 import msgspec
 from aiohttp import web
@@ -23,6 +25,7 @@ PATHS = {
     "/{provider}/v1/chat/completions": Protocol.OPENAI_CHAT,
     "/{provider}/v1/responses": Protocol.OPENAI_RESPONSES,
 }
+REMEMBERED_REQUESTS = 50_000
 LARGEST_REQUEST = 32 * 1024 * 1024  # bytes, as at Anthropic
 
 
@@ -35,6 +38,7 @@ class Simulators:
         self._behaviours = behaviours
         self._seed = seed
         self._minute = minute
+        self._asked: Counter[tuple[str, bool, bytes]] = Counter()
 
     def app(self) -> web.Application:
         """The web application, to be run on a loopback address."""
@@ -54,7 +58,9 @@ class Simulators:
         prompt = read_prompt(protocol, _decoded(await request.read()))
         if prompt is None:
             return _refuse(protocol, behaviour, behaviour.errors["invalid"])
-        reply = reply_to(prompt, provider, behaviour, self._seed)
+        reply = reply_to(
+            prompt, provider, behaviour, self._seed + self._times_asked(provider, prompt)
+        )
         if reply.error and not reply.in_stream:
             await asyncio.sleep(reply.duration_ms / 1000)
             return _refuse(protocol, behaviour, reply.error)
@@ -63,6 +69,14 @@ class Simulators:
         await asyncio.sleep(reply.duration_ms / 1000)
         body = wire.whole(prompt, reply, behaviour, int(time.time()))
         return web.Response(body=body, content_type="application/json")
+
+    def _times_asked(self, provider: str, prompt: Prompt) -> int:
+        """How often the very same request came before: a model that is asked again answers anew."""
+        if len(self._asked) >= REMEMBERED_REQUESTS:
+            self._asked.clear()
+        key = provider, prompt.stream, blake2b(prompt.identity, digest_size=12).digest()
+        self._asked[key] += 1
+        return self._asked[key] - 1
 
 
 async def _stream(
