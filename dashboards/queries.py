@@ -146,7 +146,7 @@ class Freshness:
 
 @dataclass(frozen=True)
 class Account:
-    """Produced = stored + rejected + duplicates + in flight, in calls, of one Kafka cluster."""
+    """Produced = stored + rejected + duplicates + ignored + in flight, in calls, of one Kafka cluster."""
 
     cluster: str
     current: bool
@@ -158,6 +158,7 @@ class Account:
     stored: int
     rejected: int
     duplicates: int
+    ignored: int  # records that tell of no call
     stored_rows: int
     rejected_rows: int
     messages_in_flight: int
@@ -166,14 +167,17 @@ class Account:
 
     @property
     def in_flight(self) -> int:
-        known = self.stored + self.rejected + self.duplicates
-        return self.produced - self.dropped + self.twice - known
+        return self.produced - self.dropped + self.twice - self._read
 
     @property
     def twice(self) -> int:
         """Calls known to be in Kafka twice, because a producer did not learn of the first time."""
-        beyond = self.stored + self.rejected + self.duplicates - (self.produced - self.dropped)
+        beyond = self._read - (self.produced - self.dropped)
         return beyond if 0 < beyond <= self.resent else 0
+
+    @property
+    def _read(self) -> int:
+        return self.stored + self.rejected + self.duplicates + self.ignored
 
     @property
     def state(self) -> str:

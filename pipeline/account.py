@@ -1,10 +1,10 @@
-"""The account of a running service: produced = stored + rejected + duplicates + in flight.
+"""The account of a running service: produced = stored + rejected + duplicates + ignored + in flight.
 
 A producer that never learnt whether Kafka took a batch sends it again, and then Kafka may have it
 twice: `produced` counts such calls twice too, `resent` says how many these are. Calls a producer
 dropped stand in `produced` alone, so that an account with lost calls does not balance.
 
-Each term is counted by itself: produced by the producers, the next three in the store, in flight by
+Each term is counted by itself: produced by the producers, the next four in the store, in flight by
 asking the producers what waits and by reading what Kafka holds beyond the ledger.
 """
 
@@ -24,10 +24,12 @@ class Account(msgspec.Struct, frozen=True):
     duplicates: int
     in_flight: int
     resent: int = 0
+    ignored: int = 0  # records that tell of no call
 
     @property
     def balanced(self) -> bool:
-        return self.produced == self.stored + self.rejected + self.duplicates + self.in_flight
+        read = self.stored + self.rejected + self.duplicates + self.ignored
+        return self.produced == read + self.in_flight
 
 
 async def take_account(
@@ -40,9 +42,9 @@ async def take_account(
     here = {"cluster": cluster, "topic": settings.calls_topic}
     ((stored,),) = client.query(_STORED, parameters=here).result_rows
     ((rejected,),) = client.query(_REJECTED, parameters=here).result_rows
-    ((duplicates,),) = client.query(_DUPLICATES, parameters=here).result_rows
+    ((duplicates, ignored),) = client.query(_LEDGER, parameters=here).result_rows
     beyond = await calls_beyond(settings, next_offsets(settings, client, cluster))
-    twice = stored + rejected + duplicates + waiting + beyond - produced
+    twice = stored + rejected + duplicates + ignored + waiting + beyond - produced
     twice = twice if 0 < twice <= resent else 0
     return Account(
         produced=produced + twice,
@@ -51,6 +53,7 @@ async def take_account(
         duplicates=duplicates,
         in_flight=waiting + beyond,
         resent=twice,
+        ignored=ignored,
     )
 
 
@@ -72,4 +75,4 @@ _NEXT_OFFSETS = f"""
     SELECT kafka_partition, max(offset_to) + 1 FROM ledger WHERE {_HERE} GROUP BY kafka_partition"""
 _STORED = f"SELECT count() FROM calls WHERE {_HERE}"
 _REJECTED = f"SELECT count() FROM rejected WHERE {_HERE}"
-_DUPLICATES = f"SELECT sum(duplicates) FROM ledger WHERE {_HERE}"
+_LEDGER = f"SELECT sum(duplicates), sum(ignored) FROM ledger WHERE {_HERE}"

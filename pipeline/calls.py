@@ -171,6 +171,16 @@ class Rejected(msgspec.Struct, frozen=True):
     value: bytes
 
 
+class Ignored(msgspec.Struct, frozen=True):
+    """A record that is sound but tells of no model's call: counted, and nothing more.
+
+    What was repeated for another purpose, such as a gateway's own tests, is no call either.
+    """
+
+    reason: str  # "not_a_call", or "other_span" for the rest of a trace
+    detail: str  # one sentence for a person
+
+
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
     """What a call cost by the price list in force, in the list's own currency.
 

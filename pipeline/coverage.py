@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from pipeline.calls import Rejected, ScoredCall
+from pipeline.calls import Ignored, Rejected, ScoredCall
 
 _BEYOND_DELIVERY = {"not_refused", "tool_calls_valid", "structured_output_valid"}
 
@@ -57,7 +57,7 @@ FIELDS = (
 )  # fmt: skip
 
 
-def coverage_table(scored: Iterable[ScoredCall | Rejected]) -> str:
+def coverage_table(scored: Iterable[ScoredCall | Rejected | Ignored]) -> str:
     """A Markdown table: for each format its calls, and of how many of those a field is known.
 
     "–" where no call could have had it.
@@ -75,7 +75,7 @@ def coverage_table(scored: Iterable[ScoredCall | Rejected]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def set_aside(scored: Iterable[ScoredCall | Rejected]) -> list[str]:
+def set_aside(scored: Iterable[ScoredCall | Rejected | Ignored]) -> list[str]:
     """What was no call, most frequent first: how often and why."""
     others = (record for record in scored if not isinstance(record, ScoredCall))
     why = Counter(f"{record.reason}: {record.detail}" for record in others)

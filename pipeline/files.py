@@ -1,20 +1,24 @@
 """Log files: scored without any server, or sent through Kafka like live records."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from pipeline.calls import Rejected, ScoredCall
+from pipeline.calls import Call, Ignored, Rejected, ScoredCall
 from pipeline.catalog import load_catalog
 from pipeline.formats import FORMATS, read_message, recognise
+from pipeline.formats.records import OTHER_SPAN
 from pipeline.kafka import CallProducer
 from pipeline.plan_file import load_plan
 from pipeline.rules import load_checks
 from pipeline.scoring.conversation import conversation_of
 from pipeline.scoring.score import Rules, score_message
 from pipeline.settings import Settings
+
+log = logging.getLogger(__name__)
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _encoder = msgspec.json.Encoder(decimal_format="string")
@@ -23,17 +27,25 @@ _encoder = msgspec.json.Encoder(decimal_format="string")
 def score_file(file: Path, format: str, plan: Path | None) -> Iterator[bytes]:
     """One JSON object for each record of a file: the scored call, or `{"rejected": reason, …}`.
 
+    The other spans of traces are only counted, on stderr.
+
     Records without a believable start count from the file's own time. Raises BadFile or
     PlanError for a bad plan.
     """
+    other_spans = 0
     for record in scored_records(file, format, plan):
-        yield _encoder.encode(_printed(record))
+        if isinstance(record, Ignored) and record.reason == OTHER_SPAN:
+            other_spans += 1
+        else:
+            yield _encoder.encode(_printed(record))
+    if other_spans:
+        log.warning("%s: %d spans tell of no model's call", file, other_spans)
 
 
 def scored_records(
     file: Path, format: str = "", plan: Path | None = None
-) -> Iterator[ScoredCall | Rejected]:
-    """The same as objects."""
+) -> Iterator[ScoredCall | Rejected | Ignored]:
+    """The same as objects, other spans too."""
     in_force = load_plan(plan) if plan else None
     rules = Rules(catalog=load_catalog(), checks=load_checks(), plan=in_force)
     received_at = file.stat().st_mtime_ns // 1_000_000
@@ -77,7 +89,7 @@ def _put(producer: CallProducer, value: bytes) -> int:
     records = format.split(value) if format else [value]
     for record in records:
         call = read_message(record, name)[0]
-        key = "" if isinstance(call, Rejected) else conversation_of(call) or call.call_id
+        key = conversation_of(call) or call.call_id if isinstance(call, Call) else ""
         producer.put_line(record, key, name)
     return len(records)
 
@@ -89,4 +101,6 @@ def _printed(record: Any) -> dict[str, Any]:
             "detail": record.detail,
             "value": record.value.decode("utf-8", "replace"),
         }
+    if isinstance(record, Ignored):
+        return {"rejected": record.reason, "detail": record.detail}
     return msgspec.structs.asdict(record)

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
-from pipeline.calls import Rejected
+from pipeline.calls import Ignored, Rejected
 from pipeline.scoring.score import Rules, score_message
 from pipeline.store.connect import Client, StoreError
 from pipeline.store.insert import Batch, Claim, Scored, claim_batch, insert_batch, read_position
@@ -52,6 +52,7 @@ class Counts:
     stored: int = 0
     rejected: int = 0
     duplicates: int = 0
+    ignored: int = 0
     batches: int = 0
     store_errors: int = 0
     insert_seconds: float = 0.0
@@ -129,10 +130,13 @@ class Intake:
             claimed_to = None  # Kafka no longer has what was claimed: a gap in the ledger
         records: list[Scored] = []
         fresh: dict[str, None] = {}
-        duplicates = 0
+        duplicates = ignored = 0
         for message in left:
             scored = score_message(message.value, message.received_at, rules, message.format)
             for position, record in enumerate(scored):
+                if isinstance(record, Ignored):
+                    ignored += 1
+                    continue
                 if not isinstance(record, Rejected):
                     if record.call_id in state.recent_ids or record.call_id in fresh:
                         duplicates += 1
@@ -152,6 +156,7 @@ class Intake:
             received_at=first.received_at,
             records=records,
             duplicates=duplicates,
+            ignored=ignored,
             begun=claimed_to is not None,
         )
         return batch, fresh
@@ -195,6 +200,7 @@ class Intake:
         self.counts.rejected += rejected
         self.counts.stored += len(batch.records) - rejected
         self.counts.duplicates += batch.duplicates
+        self.counts.ignored += batch.ignored
 
 
 def _beyond(messages: Sequence[Message], state: Partition) -> Sequence[Message]:

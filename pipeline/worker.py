@@ -222,6 +222,7 @@ class _Worker:
             "stored": ("calls stored", c.stored),
             "rejected": ("records rejected", c.rejected),
             "duplicates": ("repeated calls dropped", c.duplicates),
+            "ignored": ("records that tell of no call", c.ignored),
             "batches": ("batches inserted", c.batches),
             "store_errors": ("failed inserts", c.store_errors),
             "insert_seconds": ("time spent in inserts", c.insert_seconds),

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from samples import CASES, SAMPLES, needs_samples, shared_files
 
-from pipeline.calls import Rejected, ScoredCall
+from pipeline.calls import Ignored, ScoredCall
 from pipeline.catalog import load_catalog
 from pipeline.files import messages
 from pipeline.formats import FORMATS, read_message
@@ -110,7 +110,7 @@ def test_a_generation_around_another_is_not_counted_twice() -> None:
     outer = {"id": "a", "type": "GENERATION", "usageDetails": {}}
     trace = {"id": "t", "traceId": "t", "sessionId": "s", "observations": [outer, inner]}
     found = read_message(json.dumps(trace).encode())
-    assert [isinstance(each, Rejected) or each.call_id for each in found] == [True, "b"]
+    assert [isinstance(each, Ignored) or each.call_id for each in found] == [True, "b"]
 
 
 def test_a_record_without_an_id_is_one_call_however_often_it_is_written() -> None:

@@ -90,6 +90,17 @@ def test_what_cannot_be_used_is_kept_with_its_reason_and_the_rest_goes_on(store,
     assert ledger(store) == [(0, 1, 1, 2, 0)]
 
 
+def test_what_tells_of_no_call_is_counted_and_its_message_is_done_with(store, rules):
+    no_call = (
+        b'{"call_type":"","startTime":1,"error_information":{"error_class":"StopAsyncIteration"}}'
+    )
+    assert take(intake(store), rules, message(0, no_call), message(1, "a")) == 2
+    assert ids(store) == ["a"]
+    assert ledger(store) == [(0, 1, 1, 0, 0)]
+    assert store.command("SELECT sum(ignored) FROM ledger") == 1
+    assert store.command("SELECT count() FROM rejected") == 0
+
+
 class BreaksAt:
     """A client that fails when a table is written, before or after the rows got there."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.calls import Rejected, ScoredCall
+from pipeline.calls import Ignored, Rejected, ScoredCall
 from pipeline.catalog import load_catalog
 from pipeline.formats import read_message
 from pipeline.rules import load_checks
@@ -160,7 +160,6 @@ REJECTED = [
     ({"startTime": "yesterday"}, "not a time"),
     ({"startTime": 1e300}, "not a time"),
     ({"metadata": "{}"}, "metadata"),
-    ({"error_information": {"error_class": "StopAsyncIteration"}}, "logged again"),
 ]
 
 
@@ -171,6 +170,21 @@ def test_what_is_no_call_is_rejected_with_the_reason(fields: dict, detail: str) 
     assert isinstance(rejected, Rejected)
     assert rejected.reason == "malformed_record"
     assert detail in rejected.detail
+
+
+IGNORED = [
+    ({"error_information": {"error_class": "StopAsyncIteration"}}, "logged again"),
+]
+
+
+@pytest.mark.parametrize(("fields", "detail"), IGNORED, ids=[r[1] for r in IGNORED])
+def test_what_was_logged_beside_the_calls_is_ignored_with_the_reason(
+    fields: dict, detail: str
+) -> None:
+    payload = {**CAPTURED["v1.106.2 h_tool"], **fields}
+    (ignored,) = score_message(json.dumps(payload).encode(), RECEIVED, RULES)
+    assert isinstance(ignored, Ignored)
+    assert detail in ignored.detail
 
 
 def test_an_array_lines_and_single_objects_are_read_alike() -> None:

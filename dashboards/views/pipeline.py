@@ -53,7 +53,7 @@ def _account(accounts: list[Account]) -> None:
 def _one_account(account: Account) -> None:
     st.html(_verdict(account) + _figures([
         ("produced", account.produced), ("stored", account.stored), ("rejected", account.rejected),
-        ("duplicates", account.duplicates), ("in_flight", max(0, account.in_flight)), ("waiting", account.waiting),
+        ("duplicates", account.duplicates), ("ignored", account.ignored), ("in_flight", max(0, account.in_flight)), ("waiting", account.waiting),
     ]))  # fmt: skip
     if account.twice:
         st.caption(t("pipeline.twice", n=show.count(account.twice)))

@@ -3,14 +3,15 @@
 A format is a module with a docstring that says what it can tell, and three pure functions:
 `detect(value) -> bool` (are these bytes mine?), `split(value) -> list[bytes]` (one element per
 record) and `read(record) -> Call`. What cannot be read is a `Rejected`, never an exception:
-"empty", "not_json", "unknown_format", or "malformed_record", whose detail names the field.
+"empty", "not_json", "unknown_format", or "malformed_record", whose detail names the field. What was
+read but tells of no call, as most spans of a trace do, is `Ignored`: it is counted, not kept.
 """
 
 from typing import Protocol as Interface
 
 import msgspec
 
-from pipeline.calls import Call, Rejected
+from pipeline.calls import Call, Ignored, Rejected
 from pipeline.formats import (
     apisix,
     claude_code_router,
@@ -25,10 +26,14 @@ from pipeline.formats import (
     one_api,
     raw,
 )
+from pipeline.formats.records import NotACallError
 
 
 class Format(Interface):
-    """What a format module offers. On bad bytes `split` and `read` raise ValueError or RecursionError."""
+    """What a format module offers. On bad bytes `split` and `read` raise ValueError or RecursionError.
+
+    For a sound record that tells of no call `read` raises NotACallError.
+    """
 
     def detect(self, value: bytes) -> bool: ...
     def split(self, value: bytes) -> list[bytes]: ...
@@ -51,8 +56,8 @@ FORMATS: dict[str, Format] = {  # tried in this order
 }
 
 
-def read_message(value: bytes | None, name: str = "") -> list[Call | Rejected]:
-    """Every record of a message as a call or a rejection, in order; never raises, never empty.
+def read_message(value: bytes | None, name: str = "") -> list[Call | Rejected | Ignored]:
+    """Every record of a message as a call, rejected or ignored, in order; never raises, never empty.
 
     `name` is the format if the sender named it (header `cutover-format`), else "" to recognise it.
     """
@@ -83,9 +88,11 @@ def described() -> dict[str, str]:
     return {name: (format.__doc__ or "").strip() for name, format in FORMATS.items()}
 
 
-def _read(format: Format, record: bytes) -> Call | Rejected:
+def _read(format: Format, record: bytes) -> Call | Rejected | Ignored:
     try:
         return format.read(record)
+    except NotACallError as error:
+        return Ignored(error.reason, str(error))
     except msgspec.ValidationError as error:
         return Rejected("malformed_record", str(error), record)
     except (ValueError, RecursionError) as error:

@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 import msgspec
 
 from pipeline.calls import Call, Exchange, Protocol, Usage, VendorError
+from pipeline.formats.records import not_a_call
 from pipeline.protocols import read_parsed
 from pipeline.protocols.tokens import count, part
 
@@ -86,7 +87,7 @@ def read(record: bytes) -> Call:
     p = _decoder.decode(record)
     error = p.error_information or {}
     if error.get("error_class") == _SPURIOUS:
-        raise msgspec.ValidationError("the end of a Responses stream, logged again as a failure")
+        raise not_a_call("the end of a Responses stream, logged again as a failure")
     code = _text(error.get("error_code"))
     url = _url(p)
     started = _ms(p.startTime)

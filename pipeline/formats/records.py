@@ -19,6 +19,8 @@ from pipeline.protocols import read_parsed
 from pipeline.protocols.tokens import count, part, told
 from pipeline.protocols.values import as_dict, as_text, decode, encode
 
+OTHER_SPAN = "other_span"  # why most of a trace is ignored
+
 _NOTHING = ("", "-")
 _TOO_DEAR = 1_000_000  # USD; no call costs that
 _TAG = "x-cutover-tag-"
@@ -33,9 +35,17 @@ _CONVERSATION_HEADERS = (
 _raw_array = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-def not_a_call(what: str) -> msgspec.ValidationError:
+class NotACallError(ValueError):
+    """A record is sound, but tells of something else than a model's call."""
+
+    def __init__(self, detail: str, reason: str = "not_a_call") -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+def not_a_call(what: str) -> NotACallError:
     """To be raised for a record that is sound, but tells of something else than a model's call."""
-    return msgspec.ValidationError(f"not a call of a language model: {what}")
+    return NotACallError(f"not a call of a language model: {what}")
 
 
 def split_records(value: bytes) -> list[bytes]:

@@ -13,7 +13,7 @@ from hashlib import sha256
 
 import msgspec
 
-from pipeline.calls import Arm, Call, Check, Failure, Pair, Rejected, ScoredCall, Usage
+from pipeline.calls import Arm, Call, Check, Failure, Ignored, Pair, Rejected, ScoredCall, Usage
 from pipeline.catalog import Catalog
 from pipeline.formats import read_message
 from pipeline.scoring.conversation import conversation_of
@@ -46,18 +46,23 @@ class Rules(msgspec.Struct, frozen=True):
 
 def score_message(
     value: bytes | None, received_at: int, rules: Rules, format: str = ""
-) -> list[ScoredCall | Rejected]:
-    """Every record of a message, scored or rejected, in order; never raises on any bytes.
+) -> list[ScoredCall | Rejected | Ignored]:
+    """Every record of a message, scored, rejected or ignored, in order; never raises on any bytes.
 
     `received_at` is Kafka's time of the message in UTC ms: it replaces a start nobody can believe.
     Keys are blanked out wherever they stand.
     """
-    return [
-        Rejected(record.reason, redact(record.detail), redact_bytes(record.value))
-        if isinstance(record, Rejected)
-        else score_whole(record, received_at, rules)
-        for record in read_message(value, format)
-    ]
+    return [_scored(record, received_at, rules) for record in read_message(value, format)]
+
+
+def _scored(
+    record: Call | Rejected | Ignored, received_at: int, rules: Rules
+) -> ScoredCall | Rejected | Ignored:
+    if isinstance(record, Call):
+        return score_whole(record, received_at, rules)
+    if isinstance(record, Rejected):
+        return Rejected(record.reason, redact(record.detail), redact_bytes(record.value))
+    return Ignored(record.reason, redact(record.detail))
 
 
 def score_whole(call: Call, received_at: int, rules: Rules) -> ScoredCall:

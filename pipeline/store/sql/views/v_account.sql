@@ -15,10 +15,11 @@ SELECT
     sum(book.stored) AS stored,
     sum(book.rejected) AS rejected,
     sum(book.duplicates) AS duplicates,
+    sum(book.ignored) AS ignored,
     sum(call_rows.count) AS stored_rows,
     sum(reject_rows.count) AS rejected_rows
 FROM (SELECT cluster, sum(produced) AS produced, sum(waiting) AS waiting, sum(dropped) AS dropped, sum(resent) AS resent, max(at) AS at FROM producers FINAL GROUP BY cluster) AS made
-FULL JOIN (SELECT cluster, sum(stored) AS stored, sum(rejected) AS rejected, sum(duplicates) AS duplicates FROM ledger GROUP BY cluster) AS book USING (cluster)
+FULL JOIN (SELECT cluster, sum(stored) AS stored, sum(rejected) AS rejected, sum(duplicates) AS duplicates, sum(ignored) AS ignored FROM ledger GROUP BY cluster) AS book USING (cluster)
 LEFT JOIN (SELECT cluster, count() AS count FROM calls GROUP BY cluster) AS call_rows USING (cluster)
 LEFT JOIN (SELECT cluster, count() AS count FROM rejected GROUP BY cluster) AS reject_rows USING (cluster)
 GROUP BY cluster
