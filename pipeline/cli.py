@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pipeline.embedded.supervisor import ChildError
 from pipeline.kafka import KafkaError
+from pipeline.reading import UnreadableFileError
 from pipeline.settings import Settings, SettingsError
 from pipeline.store.connect import StoreError
 from pipeline.store.migrate import MigrationError
@@ -44,7 +45,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KafkaError as error:
         print(f"cutover: Kafka is away: {error}; start it or set CUTOVER_KAFKA", file=sys.stderr)
         return 1
-    except (ChildError, StoreError, MigrationError, VersionTakenError, OSError) as error:
+    except (
+        ChildError,
+        StoreError,
+        MigrationError,
+        VersionTakenError,
+        OSError,
+        UnreadableFileError,
+    ) as error:
         print(f"cutover: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -77,7 +85,17 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--plan", type=Path, help="plan that names the workloads")
     score.add_argument("files", nargs="+", type=Path, metavar="FILE")
     replay = add("replay", _replay, "send old log files through Kafka like live ones")
-    replay.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    replay.add_argument("--format", default="", help="the files' format (default: recognise it)")
+    replay.add_argument("--rate", type=float, help="records a second, at most (default: no limit)")
+    replay.add_argument("--resume", action="store_true", help="go on where it stopped before")
+    replay.add_argument(
+        "--dry-run", action="store_true", help="send nothing, say what it would bring"
+    )
+    replay.add_argument("--plan", type=Path, help="plan that names the workloads of a dry run")
+    replay.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE",
+        help="JSON, lines of JSON, Parquet; .gz and .zst too; folders; - is standard input",
+    )  # fmt: skip
     feedback = add("feedback", _feedback, "say what a user thought of an answer")
     feedback.add_argument(
         "call_id", help="the call's id: x-cutover-call-id in the answer's headers"
@@ -176,10 +194,8 @@ def _check(options: argparse.Namespace, settings: Settings) -> int:
 
 def _score(options: argparse.Namespace, settings: Settings) -> int:
     from pipeline.files import score_file  # noqa: PLC0415
-    from pipeline.formats import FORMATS  # noqa: PLC0415
 
-    if options.format and options.format not in FORMATS:
-        raise UsageError(f"--format {options.format}: use one of {', '.join(FORMATS)}")
+    _check_format(options.format)
     for file in _existing(options.files):
         for line in score_file(file, options.format, options.plan):
             sys.stdout.buffer.write(line + b"\n")
@@ -200,10 +216,25 @@ def _formats(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _replay(options: argparse.Namespace, settings: Settings) -> int:
-    from pipeline.files import replay_files  # noqa: PLC0415
+    from pipeline.replay import render, replay, summarise  # noqa: PLC0415
+    from pipeline.rules import load_rules  # noqa: PLC0415
 
-    print(f"sent {asyncio.run(replay_files(settings, _existing(options.files)))} records")
-    return 0
+    _check_format(options.format)
+    if options.rate is not None and options.rate <= 0:
+        raise UsageError("--rate: more than 0 records a second")
+    files = _existing(options.files)
+    if options.dry_run:
+        found = summarise(files, load_rules(options.plan), options.format)
+        print(render(found))
+        return 1 if found.unreadable else 0
+    done = asyncio.run(
+        replay(settings, files, format=options.format, rate=options.rate, resume=options.resume)
+    )
+    already = f", {done.skipped:,} had been sent before" if done.skipped else ""
+    print(f"sent {done.records:,} records of {done.files} files{already}")
+    for what in done.unreadable:
+        print(f"cutover: {what}", file=sys.stderr)
+    return 1 if done.unreadable else 0
 
 
 def _feedback(options: argparse.Namespace, settings: Settings) -> int:
@@ -292,9 +323,21 @@ def _moment(text: str) -> datetime:
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _existing(files: Sequence[Path]) -> Sequence[Path]:
-    if missing := [str(file) for file in files if not file.is_file()]:
+def _check_format(name: str) -> None:
+    from pipeline.formats import FORMATS  # noqa: PLC0415
+
+    if name and name not in FORMATS:
+        raise UsageError(f"--format {name}: use one of {', '.join(FORMATS)}")
+
+
+def _existing(paths: Sequence[Path]) -> Sequence[Path]:
+    """The log files that were named, and those in the folders that were."""
+    from pipeline.reading import STDIN, log_files  # noqa: PLC0415
+
+    if missing := [str(path) for path in paths if path != STDIN and not path.exists()]:
         raise UsageError(f"no such file: {', '.join(missing)}")
+    if not (files := log_files(paths)):
+        raise UsageError(f"no log files in {', '.join(map(str, paths))}")
     return files
 
 

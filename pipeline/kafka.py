@@ -177,6 +177,7 @@ class CallProducer:
         self._repeats_are_known = False
         self._partitions = settings.partitions
         self._lines: dict[tuple[int, str], list[bytes]] = defaultdict(list)  # by partition, format
+        self._whole: list[Batch] = []
         self._events: list[bytes] = []
         self._memory: deque[Batch] = deque()  # what the spool did not take; sent after what it has
         self._bytes = 0  # in memory
@@ -261,22 +262,36 @@ class CallProducer:
 
     def put_line(self, line: bytes, key: str, format: str = "cutover") -> None:
         """Takes one encoded record; equal keys go to the same partition, in order."""
-        self.counts.produced += 1
-        if self._bytes + len(line) > WAITING_BYTES:
-            self.counts.dropped += 1
-            return
-        self._bytes += len(line)
-        partition = crc32(key.encode("utf-8", "replace")) % self._partitions
-        self._lines[partition, format].append(line)
+        if self._has_room(len(line), 1):
+            self._lines[self._partition(key), format].append(line)
+
+    def put_message(self, value: bytes, key: str, format: str, calls: int) -> None:
+        """Takes a whole Kafka message of so many records; for formats that are not made of lines."""
+        if self._has_room(len(value), calls):
+            topic, partition = self._settings.calls_topic, self._partition(key)
+            self._whole.append(Batch(topic, partition, format, calls, value))
 
     def event(self, kind: str, fields: dict[str, Any]) -> None:
         """Takes one event for the events topic."""
         self._events.append(_event(kind, fields))
 
+    def _has_room(self, size: int, calls: int) -> bool:
+        """Counts some calls, as dropped too if memory is full."""
+        self.counts.produced += calls
+        if self._bytes + size > WAITING_BYTES:
+            self.counts.dropped += calls
+            return False
+        self._bytes += size
+        return True
+
+    def _partition(self, key: str) -> int:
+        return crc32(key.encode("utf-8", "replace")) % self._partitions
+
     async def keep(self) -> bool:
         """Hands everything taken so far to the spool; False if some of it is in memory only."""
         async with self._keeping:
             lines, self._lines = self._lines, defaultdict(list)
+            whole, self._whole = self._whole, []
             events, self._events = self._events, []
             topic = self._settings.calls_topic
             new = [
@@ -284,10 +299,12 @@ class CallProducer:
                 for (partition, format), some in lines.items()
                 for start, stop in batches(some)
             ]
+            new += whole
             new += [Batch(self._settings.events_topic, None, "", 0, event) for event in events]
             left = await asyncio.to_thread(self._append, new) if new else []
             self._memory += left
             self._bytes -= sum(len(line) for some in lines.values() for line in some)
+            self._bytes -= sum(len(batch.value) for batch in whole)
             self._bytes += sum(len(batch.value) for batch in left)
             self._more.set()
             return not self._memory
@@ -403,7 +420,7 @@ class CallProducer:
     async def _keep_on_keeping(self) -> None:
         while True:
             await asyncio.sleep(BATCH_SECONDS)
-            if self._lines or self._events:
+            if self._lines or self._whole or self._events:
                 await self.keep()
 
     async def _keep_on_sending(self) -> None:

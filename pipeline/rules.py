@@ -8,7 +8,7 @@ import msgspec
 
 from pipeline.catalog import load_catalog
 from pipeline.facts import FACTS
-from pipeline.plan_file import PlanFile
+from pipeline.plan_file import PlanFile, load_plan
 from pipeline.scoring.quality import Checks
 from pipeline.scoring.score import Rules
 from pipeline.verdicts.plan import PlanError
@@ -22,6 +22,12 @@ def load_checks() -> Checks:
     return load(FACTS / "checks.yml", Checks)
 
 
+def load_rules(plan: Path | None = None) -> Rules:
+    """The facts as they are, with the plan of a file. Raises BadFile or PlanError."""
+    in_force = load_plan(plan) if plan else None
+    return Rules(catalog=load_catalog(), checks=load_checks(), plan=in_force)
+
+
 class RulesFile:
     """The rules in force, and whether the plan among them has been recorded in the store.
 
@@ -30,7 +36,7 @@ class RulesFile:
 
     def __init__(self, plan: Path) -> None:
         self._plan_file = PlanFile(plan)
-        self._rules = Rules(catalog=load_catalog(), checks=load_checks())
+        self._rules = load_rules()
         self._recorded = ""
 
     def current(self) -> Rules:

