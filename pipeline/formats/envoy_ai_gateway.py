@@ -1,16 +1,16 @@
 """Envoy AI Gateway: JSON access log with the documented template's keys, plus those of our guide.
 
 Knows times, status, response flags, models, totals of tokens, the backend's name; time to first
-token, cached tokens and a session if the template has them. Does not know: text, finish reason,
-cost, the provider's error body, which attempts a retry hid, or tokens of any failed call. Rows of
-other traffic in the same log (MCP) are no calls.
+token, cached tokens, a session and the provider's error code if the template has them. Does not
+know: text, finish reason, cost, the error's words, which attempts a retry hid, or tokens of any
+failed call. Rows of other traffic in the same log (MCP) are no calls.
 """
 
 from typing import Any
 
 import msgspec
 
-from pipeline.calls import Call, Exchange, Usage
+from pipeline.calls import Call, Exchange, Usage, VendorError
 from pipeline.formats import records as r
 from pipeline.protocols import protocol_of
 
@@ -44,6 +44,8 @@ class Row(msgspec.Struct):
     output_tokens: Any = msgspec.field(name="gen_ai.usage.output_tokens", default=None)
     read: Any = msgspec.field(name="gen_ai.usage.cache_read.input_tokens", default=None)
     written: Any = msgspec.field(name="gen_ai.usage.cache_creation.input_tokens", default=None)
+    error_type: Any = msgspec.field(name="error.type", default=None)
+    error_code: Any = msgspec.field(name="error.code", default=None)
     reasoning: Any = msgspec.field(name="gen_ai.usage.reasoning.output_tokens", default=None)
 
 
@@ -89,6 +91,7 @@ def read(record: bytes) -> Call:
             response_model=r.text(row.response_model),
             stream=True if first else None,
             usage=usage,
+            error=_error(row),
             findings=tuple(findings),
         ),
     )
@@ -103,6 +106,12 @@ def _usage(row: Row, findings: list[str]) -> Usage | None:
         written=r.tokens(row.written, findings),
         reasoning=r.tokens(row.reasoning, findings),
     )
+
+
+def _error(row: Row) -> VendorError | None:
+    """The provider's code; where it gave none the gateway writes the status instead."""
+    code, type_ = r.text(row.error_code), r.text(row.error_type)
+    return VendorError(code=code, type=type_) if type_ or code else None
 
 
 def _backend(path: str) -> str:

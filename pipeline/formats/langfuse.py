@@ -1,11 +1,11 @@
-"""Langfuse: generations of exported traces, of the observations API, and of ingestion batches.
+"""Langfuse: generations of exported traces and tables, of its API, and of ingestion batches.
 
 Knows times, time to first token, model, tokens, cost, both sides as the instrumentation shaped
 them, and from the trace user, session and tags. Does not know: HTTP status, the provider's address
 in most integrations, attempts, finish reason, the offered tools. Spans, tools and events are no
 calls; neither is a generation that wraps another one (AI SDK's), whose tokens would count twice.
 An ingestion event that only updates a generation is put together with its beginning if both are in
-one message.
+one message. In the rows of an exported table a wrapping generation cannot be told.
 """
 
 from typing import Any
@@ -30,6 +30,18 @@ _INPUT_CACHE_WRITE = (
 _REASONING = ("output_reasoning", "output_reasoning_tokens", "completion_details.reasoning")
 _PROVIDER_NAMES = ("gen_ai.provider.name", "gen_ai.system", "llm.provider")
 _WHOLE = "generation-create"
+_COLUMNS = {  # of the exported tables, where they are not called as in the API
+    "trace_id": "traceId",
+    "start_time": "startTime",
+    "completion_start_time": "completionStartTime",
+    "end_time": "endTime",
+    "status_message": "statusMessage",
+    "provided_model_name": "model",
+    "model_parameters": "modelParameters",
+    "usage_details": "usageDetails",
+    "cost_details": "costDetails",
+    "total_cost": "totalCost",
+}
 
 
 class Trace(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -101,11 +113,14 @@ _traces = msgspec.json.Decoder(Trace)
 _kin = msgspec.json.Decoder(_Kin)
 _records = msgspec.json.Decoder(Record)
 _observations = msgspec.json.Decoder(Observation)
+_tables = msgspec.json.Decoder(dict[str, Any])
 _encode = msgspec.json.Encoder().encode
 
 
 def detect(value: bytes) -> bool:
     """True if it has observations or events as only Langfuse names their fields."""
+    if b'"usage_details"' in value and b'"trace_id"' in value:
+        return True
     if b'"traceId"' not in value:
         return False
     marks = (b'"usageDetails"', b'"modelParameters"', b'"generation-', b'"observations"')
@@ -120,7 +135,9 @@ def split(value: bytes) -> list[bytes]:
 
 def read(record: bytes) -> Call:
     """The call of one observation. Raises msgspec.DecodeError or ValidationError naming the field."""
-    if b'"observation"' in record[:400]:
+    if b'"usage_details"' in record:
+        found = _of_table(record)
+    elif b'"observation"' in record:
         found = _records.decode(record)
     else:
         found = Record(_observations.decode(record))
@@ -196,6 +213,21 @@ def _of_batch(events: list[_Event]) -> list[bytes]:
         )
         for id, body in generations.items()
     ]
+
+
+def _of_table(record: bytes) -> Record:
+    """A row of an exported table; the newer one has its trace's columns beside its own."""
+    row = _tables.decode(record)
+    observation = {_COLUMNS.get(name, name): value for name, value in row.items()}
+    trace = Trace(
+        id=row.get("trace_id"),
+        name=row.get("trace_name"),
+        userId=row.get("user_id"),
+        sessionId=row.get("session_id"),
+        tags=row.get("tags"),
+        environment=row.get("environment"),
+    )
+    return Record(msgspec.convert(observation, Observation), trace)
 
 
 def _joined(observation: bytes, trace: Trace, wraps: bool) -> bytes:
