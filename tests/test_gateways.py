@@ -83,6 +83,8 @@ def test_arrays_and_lines_are_the_same_records(format: str) -> None:
     each = [record for record in records for record in FORMATS[format].split(record)]
     assert calls(b"[%b]" % b",".join(each)) == alone
     assert calls(b"\n".join(each)) == alone
+    pretty = json.dumps(json.loads(each[0]), indent=2).encode()
+    assert [call.started_at for call in calls(pretty)] == [alone[0].started_at]
 
 
 @pytest.mark.parametrize("case", CASES, ids=name_of)

@@ -16,6 +16,7 @@ import msgspec
 
 from pipeline.calls import Exchange, Protocol, Usage
 from pipeline.protocols import read_parsed
+from pipeline.protocols.conversation import CONVERSATION_HEADERS
 from pipeline.protocols.tokens import count, part, told
 from pipeline.protocols.values import as_dict, as_text, decode, encode
 
@@ -24,14 +25,6 @@ OTHER_SPAN = "other_span"  # why most of a trace is ignored
 _NOTHING = ("", "-")
 _TOO_DEAR = 1_000_000  # USD; no call costs that
 _TAG = "x-cutover-tag-"
-_CONVERSATION_HEADERS = (
-    "x-cutover-conversation",
-    "x-conversation-id",
-    "x-session-id",
-    "x-claude-code-session-id",
-    "session_id",  # Codex
-    "helicone-session-id",
-)
 _raw_array = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -49,9 +42,12 @@ def not_a_call(what: str) -> NotACallError:
 
 
 def split_records(value: bytes) -> list[bytes]:
-    """The elements of a JSON array, or one record a line. Raises msgspec.DecodeError."""
-    if value.lstrip()[:1] == b"[":
+    """The elements of a JSON array, one record a line, or one over many. Raises DecodeError."""
+    head = value[:100].lstrip()
+    if head[:1] == b"[":
         return [bytes(item) for item in _raw_array.decode(value)]
+    if head[:2] in (b"{\n", b"{\r"):
+        return [value]
     return [line for line in value.split(b"\n") if line.strip()]
 
 
@@ -212,7 +208,7 @@ def labels(headers: Mapping[str, Any]) -> Labels:
     found = {
         name.lower(): as_text(value) for name, value in headers.items() if isinstance(name, str)
     }
-    conversation = (found.get(name, "") for name in _CONVERSATION_HEADERS)
+    conversation = (found.get(name, "") for name in CONVERSATION_HEADERS)
     return Labels(
         workload=found.get("x-cutover-workload", ""),
         app=found.get("x-cutover-app", ""),

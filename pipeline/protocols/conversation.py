@@ -9,6 +9,14 @@ from typing import Any
 
 from pipeline.protocols.values import as_dict, as_text, decode, dicts, parts_text
 
+CONVERSATION_HEADERS = (
+    "x-cutover-conversation",
+    "x-conversation-id",
+    "x-session-id",
+    "x-claude-code-session-id",
+    "session_id",  # Codex
+    "helicone-session-id",
+)
 HEAD = 2000  # characters of each part that count: enough to differ, little enough to be cheap
 
 _SYSTEM_ROLES = ("system", "developer")

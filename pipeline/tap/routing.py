@@ -6,7 +6,7 @@ endpoint for the conversation, `route` turns the endpoint into a URL and a model
 The conversation of a call is the first of these that is given:
 
 1. a header: x-cutover-conversation, x-conversation-id, x-session-id, x-claude-code-session-id
-   (Claude Code), session_id (Codex);
+   (Claude Code), session_id (Codex), helicone-session-id;
 2. Anthropic: Claude Code's session inside `metadata.user_id`, in its old and its new form;
 3. OpenAI: `metadata.conversation_id`, `metadata.session_id`, the Responses API's `conversation`;
 4. `previous_response_id`: the conversation of that response, or the id itself if it is not known;
@@ -27,23 +27,16 @@ import msgspec
 
 from pipeline.calls import Arm, Call, Exchange, Protocol
 from pipeline.protocols import protocol_of
+from pipeline.protocols.conversation import CONVERSATION_HEADERS, conversation_in
 from pipeline.verdicts.plan import Endpoint, Plan, Workload
 
 Headers = Mapping[str, str]  # looked up by lower-case name
 Body = dict[str, msgspec.Raw]  # the request's top level; values are decoded when asked for
 BaseUrls = Callable[[Endpoint, Protocol], str | None]
 
-CONVERSATION_HEADERS = (
-    "x-cutover-conversation",
-    "x-conversation-id",
-    "x-session-id",
-    "x-claude-code-session-id",
-    "session_id",
-)
 TAG_PREFIX = "x-cutover-tag-"
 
 _WORKLOAD_PATH = re.compile(r"/w/([^/]+)(/.*)")
-_OLD_CLAUDE_SESSION = re.compile(r"_session_([0-9a-fA-F-]+)$")
 _SYSTEM_ROLES = ("system", "developer")
 _SHARE_OF_NOTHING = 1e-9  # what rounding leaves of the baseline's share when all has moved
 _KEY_PARAMETERS = {"key", "api_key", "api-key", "apikey", "access_token", "token"}
@@ -182,8 +175,7 @@ def conversation_id(
     given = (_header(headers, name) for name in CONVERSATION_HEADERS)
     return (
         next(filter(None, given), "")
-        or _claude_code_session(body)
-        or _openai_conversation(body)
+        or conversation_in({name: _field(body, name) for name in ("metadata", "conversation")})
         or _chained(body, conversation_of)
         or _opening_hash(body, key_hash)
     )
@@ -192,24 +184,6 @@ def conversation_id(
 def _header(headers: Headers, name: str) -> str:
     """A header as clean text; bytes that are no UTF-8 become question marks."""
     return headers.get(name, "").encode("utf-8", "replace").decode()
-
-
-def _claude_code_session(body: Body) -> str:
-    user_id = _text(_mapping(_field(body, "metadata")).get("user_id"))
-    if match := _OLD_CLAUDE_SESSION.search(user_id):
-        return match[1]
-    return _text(_mapping(_decoded(user_id)).get("session_id"))
-
-
-def _openai_conversation(body: Body) -> str:
-    metadata = _mapping(_field(body, "metadata"))
-    conversation = _field(body, "conversation")
-    return (
-        _text(metadata.get("conversation_id"))
-        or _text(metadata.get("session_id"))
-        or _text(conversation)
-        or _text(_mapping(conversation).get("id"))
-    )
 
 
 def _chained(body: Body, conversation_of: Callable[[str], str]) -> str:
