@@ -18,7 +18,7 @@ from records import STARTED, anthropic_record
 from samples import CASES, shared_files
 from test_formats import RULES, assert_storable
 
-from pipeline.calls import Rejected
+from pipeline.calls import Ignored, Rejected
 from pipeline.files import messages
 from pipeline.formats import FORMATS
 from pipeline.formats.cutover import encode
@@ -111,4 +111,4 @@ def _once(name: str, record: bytes) -> float:
 
 
 def _outcome(found: object) -> str:
-    return found.reason if isinstance(found, Rejected) else "scored"
+    return found.reason if isinstance(found, Rejected | Ignored) else "scored"

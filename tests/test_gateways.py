@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from samples import CASES, SAMPLES, needs_samples, shared_files
 
-from pipeline.calls import Ignored, ScoredCall
+from pipeline.calls import Ignored, Rejected, ScoredCall
 from pipeline.catalog import load_catalog
 from pipeline.files import messages
 from pipeline.formats import FORMATS, read_message
@@ -18,7 +18,7 @@ from pipeline.scoring.score import Rules, score_message
 
 RULES = Rules(catalog=load_catalog(), checks=load_checks())
 RECEIVED = 1_800_000_000_000  # after all of the records
-KEYS = {"format", "name", "record", "expect", "tags", "checks", "ignored", "others"}
+KEYS = {"format", "name", "record", "expect", "tags", "checks", "ignored", "rejected", "others"}
 SECRETS = ("sk-live-", "sk-ant-", "sk-helicone-")
 
 
@@ -40,7 +40,7 @@ def field(row: ScoredCall, name: str) -> Any:
 
 
 SCORED = [case for case in CASES if "expect" in case]
-IGNORED = [case for case in CASES if "ignored" in case]
+OTHERS = [case for case in CASES if "ignored" in case or "rejected" in case]
 
 
 def test_every_case_is_read_whole_and_every_format_has_some() -> None:
@@ -63,11 +63,11 @@ def test_what_a_record_tells(case: dict[str, Any]) -> None:
     assert case.get("tags", {}).items() <= row.tags.items()
 
 
-@pytest.mark.parametrize("case", IGNORED, ids=name_of)
+@pytest.mark.parametrize("case", OTHERS, ids=name_of)
 def test_what_is_no_call_says_so(case: dict[str, Any]) -> None:
     (row,) = score_message(case["record"].encode(), RECEIVED, RULES)
-    assert not isinstance(row, ScoredCall)
-    assert case["ignored"] in row.detail
+    assert isinstance(row, Ignored if "ignored" in case else Rejected)
+    assert case.get("ignored", case.get("rejected")) in row.detail
 
 
 @pytest.mark.parametrize("case", CASES, ids=name_of)

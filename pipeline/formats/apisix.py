@@ -4,7 +4,8 @@ Knows times, time to first token, tokens, route, consumer, status; both texts wi
 `logging.payloads`; everything the bodies say if `include_req_body` and `include_resp_body` are on.
 Does not know: the provider (only its address), finish reason, cost, retries. A 0 in the summary is
 "unknown". `completion_tokens` and the cache counters are as on the client's wire, so an Anthropic
-path leaves the cache out of `prompt_tokens`.
+path leaves the cache out of `prompt_tokens`. A call without `llm_summary` is told from other
+traffic by a protocol's path alone.
 """
 
 from typing import Any

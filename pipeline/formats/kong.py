@@ -5,7 +5,8 @@ operator's cost, balancer attempts, semantic-cache hits; both bodies with `log_p
 writes them anew, so they say nothing of the provider's protocol). Does not know: time to first
 token, cached and reasoning tokens, finish reason and error text without payloads. A streamed
 answer's completion tokens are guessed by Kong from characters where the stream has no usage: for
-streams they count as estimated. Zeros are unknown.
+streams they count as estimated. Zeros are unknown. A failure without an `ai` object is told from
+other traffic by a protocol's path alone.
 """
 
 from typing import Any

@@ -29,7 +29,7 @@ _INPUT_CACHE_WRITE = (
 )
 _REASONING = ("output_reasoning", "output_reasoning_tokens", "completion_details.reasoning")
 _PROVIDER_NAMES = ("gen_ai.provider.name", "gen_ai.system", "llm.provider")
-_WHOLE = "generation-create"
+_WHOLE, _PART = "generation-create", "generation-update"
 _COLUMNS = {  # of the exported tables, where they are not called as in the API
     "trace_id": "traceId",
     "start_time": "startTime",
@@ -142,8 +142,12 @@ def read(record: bytes) -> Call:
     else:
         found = Record(_observations.decode(record))
     o, trace = found.observation, found.trace
+    if o.type == _PART:
+        raise msgspec.ValidationError("an update of a generation that began in another message")
+    if not isinstance(o.type, str):
+        raise msgspec.ValidationError("Object missing required field `type`")
     if o.type != "GENERATION":
-        raise r.not_a_call(f"an observation of type {r.text(o.type) or 'unknown'}")
+        raise r.not_a_call(f"an observation of type {o.type}")
     if found.wraps:
         raise r.not_a_call("a generation around another one, which is counted")
     if not o.id:
@@ -207,7 +211,7 @@ def _of_batch(events: list[_Event]) -> list[bytes]:
             begun |= {id} if event.type == _WHOLE else set()
     return [
         _joined(
-            _encode({**body, "type": "GENERATION" if id in begun else "generation-update"}),
+            _encode({**body, "type": "GENERATION" if id in begun else _PART}),
             msgspec.convert(traces.get(r.text(body.get("traceId")), {}), Trace),
             False,
         )

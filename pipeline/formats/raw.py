@@ -14,6 +14,10 @@ from pipeline.formats import records as r
 from pipeline.protocols import protocol_of, read_exchange
 
 _CLIENT_GONE = 499
+_OTHER_ENDPOINTS = (
+    "/embeddings", "/rerank", "/models", "/moderations", "/files", "/batches", "/count_tokens",
+    "/images/generations", "/audio/speech", "/audio/transcriptions",
+)  # fmt: skip
 split = r.split_records
 
 
@@ -59,8 +63,12 @@ def read(record: bytes) -> Call:
     host, path = r.url(x.url)
     host, path = host or r.text(x.host), path or r.text(x.path).partition("?")[0]
     protocol = x.protocol or protocol_of(path)
+    if protocol is None and path.endswith(_OTHER_ENDPOINTS):
+        raise r.not_a_call(f"{path} gives no text")
     if protocol is None:
-        raise r.not_a_call(f"{path or 'no path'} is of none of the known protocols")
+        raise msgspec.ValidationError(
+            f"{path or 'no path'} does not tell the protocol: name it in `protocol`"
+        )
     answer = r.body(x.response_body if x.response_body is not None else x.response_body_text)
     status, said = r.status(x.http_status), r.labels(x.request_headers or {})
     start = r.when(x.started_at)
