@@ -10,7 +10,7 @@ Times are UTC milliseconds since 1970, durations are milliseconds, token counts 
 
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -128,6 +128,19 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     findings: tuple[str, ...] = ()  # deviations from the protocol, e.g. "missing_message_stop"
 
 
+Standing = Literal["better", "same", "worse", ""]  # "": no verdict came
+
+
+class Grade(msgspec.Struct, frozen=True, kw_only=True):
+    """How a judge model ranks a shadow call's answer against the user's: it is asked in both orders."""
+
+    model: str
+    shadow_first: Standing  # with the shadow call's answer shown first
+    shadow_second: Standing
+    cost: Decimal  # of both questions
+    currency: str
+
+
 class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt at one provider, as a gateway's record tells it, before anything is judged."""
 
@@ -147,6 +160,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     shadow_of: str = ""  # call_id of the user's call that this one mirrors
     mirrored_to: Arm = Arm.NONE  # a shadow call's side: a candidate, or the baseline once more
     twin: "Call | None" = None  # the user's call itself, where the record of the shadow call has it
+    grade: Grade | None = None
     provider: str = ""  # as the gateway names it; the catalog resolves it
     host: str = ""
     path: str = ""
@@ -235,6 +249,11 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
     agreement: dict[str, Decimal]
     evidence: dict[str, str]
     agreement_version: int
+    judge_model: str  # empty columns: it was not asked
+    judged_first: str  # better, same or worse, the shadow call's answer shown first
+    judged_second: str
+    judge_cost: Decimal | None
+    judge_currency: str
 
 
 class ScoredCall(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,15 +2,17 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Iterator
 
 from pipeline.catalog import load_catalog
 from pipeline.kafka import KafkaError, cluster_id, missing_topics
 from pipeline.plan_file import load_plan
-from pipeline.settings import Settings
+from pipeline.settings import Settings, SettingsError
 from pipeline.store.connect import StoreError, connect
 from pipeline.store.migrate import MigrationError, pending
-from pipeline.verdicts.plan import PlanError
+from pipeline.tap.grader import grader_of
+from pipeline.verdicts.plan import Plan, PlanError
 from pipeline.yamlfile import BadFile
 
 GOOD, BAD = "✓", "✗"
@@ -43,9 +45,19 @@ def _plan(settings: Settings) -> Iterator[str]:
         yield f"{BAD} plan: {error}"
         return
     yield f"{GOOD} plan: {plan.migration}, {len(plan.workloads)} workloads"
+    yield from _judge_model(settings, plan)
     for name, endpoint in plan.endpoints.items():
         if endpoint.key_env and not os.environ.get(endpoint.key_env):
             yield f"{BAD} plan: endpoint {name}: put its API key into the variable {endpoint.key_env}"
+
+
+def _judge_model(settings: Settings, plan: Plan) -> Iterator[str]:
+    try:
+        now = time.time_ns() // 1_000_000
+        if grader_of(settings, load_catalog(), plan, os.environ, now):
+            yield f"{GOOD} judge model: {settings.judge_model}"
+    except SettingsError as error:
+        yield f"{BAD} judge model: {error}"
 
 
 async def _kafka(settings: Settings) -> str:

@@ -48,6 +48,16 @@ class Settings:
     tap_tokens: str = _setting(
         "", "comma-separated tokens callers must send as x-cutover-token", secret=True
     )
+    judge_base_url: str = _setting(
+        "", "OpenAI-compatible base URL of a model that grades shadow answers; without it none does"
+    )
+    judge_model: str = _setting("", "the judge model; it sees users' requests and both answers")
+    judge_key_env: str = _setting("", "environment variable that holds the judge model's API key")
+    judge_share: float = _setting(1.0, "share of the mirrored conversations that are graded")
+    judge_budget_usd: float = _setting(1.0, "what grading may cost per UTC day and tap, USD")
+    judge_same_family: str = _setting(
+        "refuse", "refuse or allow a judge model of the family of a model it grades"
+    )
     worker_host: str = _setting("127.0.0.1", "address of the worker's /healthz and /metrics")
     worker_port: int = _setting(8401, "port of the worker's /healthz and /metrics")
     dashboard_host: str = _setting(
@@ -73,6 +83,8 @@ class Settings:
         settings = cls(**given)
         if settings.report_currency not in ("USD", "CNY"):
             raise SettingsError("CUTOVER_REPORT_CURRENCY: USD or CNY")
+        if settings.judge_same_family not in ("refuse", "allow"):
+            raise SettingsError("CUTOVER_JUDGE_SAME_FAMILY: refuse or allow")
         return settings
 
     def environ(self) -> dict[str, str]:

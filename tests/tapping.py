@@ -16,6 +16,7 @@ from aiohttp import web
 from pipeline.calls import Protocol
 from pipeline.catalog import Catalog, load_catalog
 from pipeline.formats.cutover import Record
+from pipeline.tap.grader import Grader
 from pipeline.tap.server import create_app, serve
 from pipeline.verdicts.plan import Endpoint, Match, Name, Plan, Shadow, Stage, Workload, check
 
@@ -117,6 +118,7 @@ async def tap(
     environ: Mapping[str, str] = ENVIRON,
     timeout: aiohttp.ClientTimeout | None = None,
     spent: Path | None = None,
+    grader: Grader | None = None,
 ) -> AsyncIterator[str]:
     """The address of a tap while the block runs."""
     app = create_app(
@@ -126,6 +128,7 @@ async def tap(
         tokens,
         catalog=facts(),
         spent=spent,
+        grader=grader,
         environ=environ,
         timeout=timeout or aiohttp.ClientTimeout(total=None),
     )

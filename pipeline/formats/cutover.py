@@ -8,7 +8,7 @@ from typing import Annotated
 
 import msgspec
 
-from pipeline.calls import Arm, Call, Exchange, Protocol
+from pipeline.calls import Arm, Call, Exchange, Grade, Protocol
 from pipeline.protocols import protocol_of, read_exchange
 
 VERSION = 1
@@ -38,6 +38,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     shadow_of: str = ""
     mirrored_to: Arm = Arm.NONE
     twin: "Record | None" = None  # of a shadow call: the user's call, as recorded
+    grade: Grade | None = None
     provider: str = ""
     host: str = ""
     path: str = ""
@@ -95,6 +96,7 @@ def _call(r: Record) -> Call:
         shadow_of=r.shadow_of,
         mirrored_to=r.mirrored_to,
         twin=_call(r.twin) if r.twin else None,
+        grade=r.grade,
         provider=r.provider,
         host=r.host,
         path=r.path,

@@ -103,6 +103,11 @@ def _pair(call: Call, row: ScoredCall, twin: ScoredCall, found: dict[str, Check]
         agreement={name: check.value for name, check in found.items()},
         evidence={name: redact(check.evidence) for name, check in found.items() if check.evidence},
         agreement_version=AGREEMENT_VERSION,
+        judge_model=redact(call.grade.model) if call.grade else "",
+        judged_first=call.grade.shadow_first if call.grade else "",
+        judged_second=call.grade.shadow_second if call.grade else "",
+        judge_cost=call.grade.cost if call.grade else None,
+        judge_currency=redact(call.grade.currency) if call.grade else "",
     )
 
 

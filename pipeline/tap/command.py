@@ -1,13 +1,16 @@
 """`cutover tap`: the tap with the plan file, the catalog's addresses and Kafka behind it."""
 
 import asyncio
+import os
 import signal
+import time
 
 from pipeline.calls import Protocol
 from pipeline.catalog import load_catalog
 from pipeline.kafka import CallProducer
 from pipeline.plan_file import PlanFile
 from pipeline.settings import Settings, SettingsError
+from pipeline.tap.grader import grader_of
 from pipeline.tap.server import check_binding, create_app, serve, tokens_of
 from pipeline.verdicts.plan import Endpoint, Plan
 
@@ -29,12 +32,13 @@ async def run_tap(settings: Settings) -> int:
         given = endpoint.base_urls.get(protocol)
         return given or catalog.base_url(endpoint.provider, protocol, endpoint.region)
 
-    plan()  # what is wrong with the plan or the settings is said before Kafka is asked for
+    # What is wrong with the plan or the settings is said before Kafka is asked for.
+    grader = grader_of(settings, catalog, plan(), os.environ, time.time_ns() // 1_000_000)
     tokens = tokens_of(settings.tap_tokens)
     check_binding(settings.host, tokens)
     producer = CallProducer(settings, "tap")
     spent = settings.data / "shadow-spent.json"
-    app = create_app(plan, base_url, producer, tokens, catalog=catalog, spent=spent)
+    app = create_app(plan, base_url, producer, tokens, catalog=catalog, spent=spent, grader=grader)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

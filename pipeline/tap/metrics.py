@@ -18,6 +18,7 @@ class Metrics:
     plan_errors: int = 0
     in_flight: int = 0
     mirroring: Counter[tuple[str, str]] = field(default_factory=Counter)  # by workload and reason
+    grading: Counter[str] = field(default_factory=Counter)  # of shadow answers, by outcome
 
     def text(self, waiting: int) -> str:
         """The Prometheus text; `waiting` is how many records the recorder still holds."""
@@ -28,6 +29,7 @@ class Metrics:
             _labels([("workload", workload), ("reason", reason)]): n
             for (workload, reason), n in self.mirroring.items()
         }
+        grading = {_labels([("outcome", outcome)]): n for outcome, n in self.grading.items()}
         lines = [
             *_metric("calls_total", "counter", "Calls by outcome.", calls),
             *_metric("recorded_total", "counter", "Calls given to the recorder.", self.recorded),
@@ -44,6 +46,7 @@ class Metrics:
             *_metric(
                 "mirroring_total", "counter", "Calls mirrored, or why they were not.", mirroring
             ),
+            *_metric("grading_total", "counter", "Shadow answers offered to the judge.", grading),
             *_metric("in_flight", "gauge", "Calls under way.", self.in_flight),
             *_metric("recorder_waiting", "gauge", "Records not yet handed on.", waiting),
         ]

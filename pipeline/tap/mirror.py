@@ -26,6 +26,7 @@ from pipeline.protocols import read_exchange
 from pipeline.protocols.tokens import estimate
 from pipeline.scoring.cost import price_call
 from pipeline.tap.budget import Purse
+from pipeline.tap.grader import Grader
 from pipeline.tap.recording import Copy, Recorder, Recording, Stopwatch
 from pipeline.tap.routing import Asked, BaseUrls, Body, Route, with_model
 from pipeline.tap.sampling import Mirrored, ways, why_not
@@ -69,7 +70,12 @@ class Mirror:
     """Everything about shadow calls in one tap. `offer` never waits and never raises."""
 
     def __init__(
-        self, catalog: Catalog, base_urls: BaseUrls, recorder: Recorder, purse: Purse
+        self,
+        catalog: Catalog,
+        base_urls: BaseUrls,
+        recorder: Recorder,
+        purse: Purse,
+        grader: Grader | None = None,
     ) -> None:
         self.counts: Counter[tuple[str, str]] = Counter()  # since the start, by workload and reason
         self._name = uuid.uuid4().hex[:12]
@@ -77,6 +83,10 @@ class Mirror:
         self._base_urls = base_urls
         self._recorder = recorder
         self._purse = purse
+        self._grader = grader
+        self.grading = (
+            grader.counts if grader else Counter[str]()
+        )  # what became of pairs to be graded
         self._hourly: Counter[tuple[int, str, str]] = Counter()  # by hour in UTC ms too
         self._told: Counter[tuple[int, str, str]] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -176,20 +186,25 @@ class Mirror:
         recording = Recording(Stopwatch(), sent, call.asked.protocol, LONGEST_ANSWER)
         try:
             await self._exchange(way.route.url, headers, data, recording)
-        except asyncio.CancelledError:
+        except BaseException:
             recording.hung_up()
+            self._recorder.put(_shadow_record(call, way, recording, secrets))
             raise
+        record = _shadow_record(call, way, recording, secrets)
+        await self._put(record, call.record)
+        await self._settle(call, way, bill, record)
+
+    async def _put(self, record: Record, user: Record) -> None:
+        """Hands a record on, with the judge's word if there is a judge and the tap does not stop meanwhile."""
+        try:
+            if self._grader:
+                grade = await self._grader.grade(self._session, self._purse, record, user)
+                record = msgspec.structs.replace(record, grade=grade)
         finally:
-            record = recording.record(call.asked, way.route, secrets)
-            self._recorder.put(
-                msgspec.structs.replace(
-                    record,
-                    request_id="",  # it is no attempt at the user's request
-                    shadow_of=call.record.call_id,
-                    mirrored_to=way.to,
-                    twin=call.record,
-                )
-            )
+            self._recorder.put(record)
+
+    async def _settle(self, call: Answered, way: Mirrored, bill: _Bill, record: Record) -> None:
+        """Corrects what was set aside for a call by what it cost."""
         if (record.http_status or 0) >= 400:
             actual: Decimal | None = Decimal(0)
         else:
@@ -235,6 +250,18 @@ class Mirror:
         self._hourly = Counter({k: n for k, n in self._hourly.items() if k[0] >= last - HOUR_MS})
         self._told = self._hourly.copy()
         self._purse.save()
+
+
+def _shadow_record(
+    call: Answered, way: Mirrored, recording: Recording, secrets: tuple[str, ...]
+) -> Record:
+    return msgspec.structs.replace(
+        recording.record(call.asked, way.route, secrets),
+        request_id="",  # it is no attempt at the user's request
+        shadow_of=call.record.call_id,
+        mirrored_to=way.to,
+        twin=call.record,
+    )
 
 
 def _at(call: Answered) -> int:

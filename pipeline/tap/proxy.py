@@ -66,7 +66,7 @@ class Tap:
         timeout: aiohttp.ClientTimeout = TIMEOUT,
     ) -> None:
         """Raises SettingsError naming the variable if the plan needs a key that is not set."""
-        self.metrics = Metrics(mirroring=mirror.counts)
+        self.metrics = Metrics(mirroring=mirror.counts, grading=mirror.grading)
         self.recorder = recorder
         self._mirror = mirror
         self._plan_source = plan_source

@@ -12,6 +12,7 @@ from aiohttp import web
 from pipeline.catalog import Catalog
 from pipeline.settings import SettingsError
 from pipeline.tap.budget import Purse
+from pipeline.tap.grader import Grader
 from pipeline.tap.mirror import Mirror
 from pipeline.tap.proxy import LONGEST_HEADER, TIMEOUT, PlanSource, Tap, drop_added_headers
 from pipeline.tap.recording import Recorder
@@ -32,14 +33,16 @@ def create_app(
     *,
     catalog: Catalog,
     spent: Path | None = None,
+    grader: Grader | None = None,
     environ: Mapping[str, str] = os.environ,
     timeout: aiohttp.ClientTimeout = TIMEOUT,
 ) -> web.Application:
     """The tap as a web application. Raises SettingsError naming an API key that is not set.
 
-    `catalog` prices shadow calls; `spent` is the file that keeps what they cost today.
+    `catalog` prices shadow calls; `spent` is the file that keeps what they cost today; `grader`
+    asks a judge model about them.
     """
-    mirror = Mirror(catalog, base_urls, recorder, Purse(spent))
+    mirror = Mirror(catalog, base_urls, recorder, Purse(spent), grader)
     tap = Tap(plan_source, base_urls, recorder, mirror, environ, timeout)
     app = web.Application(middlewares=[_guard] if tokens else [], client_max_size=0)
     app[_TOKENS] = tokens

@@ -37,6 +37,11 @@ CREATE TABLE pairs
     agreement Map(LowCardinality(String), Decimal(5, 4)) CODEC(ZSTD(1)),
     evidence Map(LowCardinality(String), String) CODEC(ZSTD(1)),
     agreement_version UInt16 CODEC(ZSTD(1)),
+    judge_model LowCardinality(String),
+    judged_first LowCardinality(String),
+    judged_second LowCardinality(String),
+    judge_cost Nullable(Decimal(18, 12)) CODEC(ZSTD(1)),
+    judge_currency LowCardinality(String),
 
     INDEX by_call_id call_id TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX by_shadow_of shadow_of TYPE bloom_filter(0.01) GRANULARITY 1
