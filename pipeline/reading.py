@@ -15,6 +15,8 @@ from typing import IO, Any, cast
 import msgspec
 import zstandard
 
+from pipeline.formats import FORMATS
+
 STDIN = Path("-")
 LONGEST_LINE = 64 * 1024 * 1024
 LONGEST_DOCUMENT = 256 * 1024 * 1024  # one that does not end is cut there
@@ -23,6 +25,7 @@ SUFFIXES = {".json", ".jsonl", ".ndjson", ".log", ".txt", ".har", ".parquet"}
 _PACKED = {".gz", ".zst"}
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _GZIP, _ZSTD, _PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
+_LINE_FEED = b"\n"
 _STRUCTURE = re.compile(rb'["\\{}\[\],]')
 _SPACE = b" \t\r\n"
 
@@ -79,6 +82,10 @@ def _values(source: "_Peekable", name: str) -> Iterator[bytes]:
         yield from _values(_Peekable(unpacked), name)
     elif head.startswith(_PARQUET):
         yield from _rows(source, name)
+    elif head.startswith(_LINE_FEED):  # OTLP protobuf, which has no lines, or text after all
+        content = io.BufferedReader(source, CHUNK).read(LONGEST_DOCUMENT)
+        rest = io.BufferedReader(cast("Any", io.BytesIO(content)))
+        yield from [content] if FORMATS["otlp"].detect(content) else _texts(rest)
     else:
         source.skip(_BYTE_ORDER_MARK)
         yield from _texts(io.BufferedReader(source, CHUNK))

@@ -26,6 +26,12 @@ FOLDERS = {
     "litellm-captured/v1": "litellm",
     "litellm-fixtures/mock": "litellm",
     "litellm-fixtures/spend": "litellm",
+    "openllmetry-live": "otlp",
+    "envoy-ai-gateway/openinference": "otlp",
+    "otel-captured/genai-instrumentation-1.3b0_replayed.traces.otlp_json": "otlp",
+    "otel-captured/litellm-1.106.2-otel-request-span_replayed.traces.otlp_json": "otlp",
+    "otel-captured/litellm-1.106.2-otel-semconv_replayed.traces.otlp_json": "otlp",
+    "otel-captured/openllmetry-0.62.4_replayed.traces.otlp_json": "otlp",
     "provider-wire": "raw",
 }
 

@@ -45,7 +45,7 @@ OTHERS = [case for case in CASES if "ignored" in case or "rejected" in case]
 
 def test_every_case_is_read_whole_and_every_format_has_some() -> None:
     assert all(set(case) <= KEYS for case in CASES)
-    assert {case["format"] for case in SCORED} == set(FORMATS) - {"cutover", "litellm", "otlp"}
+    assert {case["format"] for case in SCORED} == set(FORMATS) - {"cutover", "litellm"}
 
 
 @pytest.mark.parametrize("case", SCORED, ids=name_of)

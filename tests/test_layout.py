@@ -19,6 +19,8 @@ HOMES = {
     "zstandard": ["pipeline/reading.py"],
     "pyarrow": ["pipeline/reading.py"],
     "yaml": ["pipeline/yamlfile.py"],
+    "opentelemetry": ["pipeline/formats/otlp_proto.py"],
+    "google": ["pipeline/formats/otlp_proto.py"],
     "jsonschema_rs": ["pipeline/scoring/json_schema.py"],
     "prometheus_client": ["pipeline/worker.py", "pipeline/tap"],
     "aiohttp": ["pipeline/tap", "pipeline/embedded/clickhouse.py", "pipeline/demo"],
@@ -32,7 +34,7 @@ HOMES = {
     "scipy": ["pipeline/verdicts"],
 }
 EVERYWHERE = {"msgspec"}  # typed values, in the core too
-OF_THE_CORE = EVERYWHERE | {"jsonschema_rs", "numpy", "scipy"}
+OF_THE_CORE = EVERYWHERE | {"jsonschema_rs", "numpy", "scipy", "opentelemetry", "google"}
 IMPURE = {
     "asyncio", "http", "os", "random", "secrets", "socket", "subprocess", "threading", "time",
     "urllib.request", "uuid",

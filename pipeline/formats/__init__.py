@@ -24,6 +24,7 @@ from pipeline.formats import (
     langfuse,
     litellm,
     one_api,
+    otel,
     raw,
 )
 from pipeline.formats.records import NotACallError
@@ -43,6 +44,7 @@ class Format(Interface):
 FORMATS: dict[str, Format] = {  # tried in this order
     "cutover": cutover,
     "litellm": litellm,
+    "otlp": otel,
     "apisix": apisix,
     "envoy_ai_gateway": envoy_ai_gateway,
     "higress": higress,

@@ -1,0 +1,106 @@
+"""OTLP protobuf, as an OpenTelemetry Collector's Kafka exporter writes it by default, into OTLP JSON.
+
+The only place that knows the protobuf messages.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
+
+_RESOURCE_SPANS = 0x0A  # tag of the only field of TracesData
+_WITHIN = (0x0A, 0x12)  # tags that ResourceSpans can begin with: its resource or its scope spans
+_SCALARS = {
+    "string_value": "stringValue",
+    "int_value": "intValue",
+    "double_value": "doubleValue",
+    "bool_value": "boolValue",
+}
+_encode = msgspec.json.Encoder().encode
+
+
+def is_traces(value: bytes) -> bool:
+    """True if the bytes are framed as OTLP's protobuf is, from the first to the last; text never is."""
+    at = 0
+    while at < len(value):
+        length, start = _varint(value, at + 1)
+        if value[at] != _RESOURCE_SPANS or length < 0 or start + length > len(value):
+            return False
+        if length and value[start] not in _WITHIN:
+            return False
+        at = start + length
+    return at > 0
+
+
+def spans_as_json(value: bytes) -> Iterator[bytes]:
+    """Each span, with its resource and scope, as an OTLP JSON document. Raises ValueError."""
+    try:
+        traces = TracesData.FromString(value)
+    except DecodeError as error:
+        raise ValueError(f"not OTLP protobuf: {error}") from None
+    for within in traces.resource_spans:
+        resource = _resource(within.resource)
+        for scoped in within.scope_spans:
+            for span in scoped.spans:
+                scope = {"scope": {"name": scoped.scope.name}, "spans": [_span(span)]}
+                yield _encode({"resourceSpans": [{"resource": resource, "scopeSpans": [scope]}]})
+
+
+def _span(span: Span) -> dict[str, Any]:
+    if len(span.trace_id) != 16 or len(span.span_id) != 8:
+        raise ValueError("not OTLP traces: an id of a wrong length; metrics or logs, perhaps")
+    return {
+        "traceId": span.trace_id.hex(),
+        "spanId": span.span_id.hex(),
+        "name": span.name,
+        "startTimeUnixNano": span.start_time_unix_nano,
+        "endTimeUnixNano": span.end_time_unix_nano,
+        "attributes": _attributes(span.attributes),
+        "events": [
+            {
+                "name": event.name,
+                "timeUnixNano": event.time_unix_nano,
+                "attributes": _attributes(event.attributes),
+            }
+            for event in span.events
+        ],
+        "status": {"code": span.status.code, "message": span.status.message},
+    }
+
+
+def _resource(resource: Resource) -> dict[str, Any]:
+    return {"attributes": _attributes(resource.attributes)}
+
+
+def _attributes(pairs: Any) -> list[dict[str, Any]]:
+    return [_pair(pair) for pair in pairs]
+
+
+def _pair(pair: KeyValue) -> dict[str, Any]:
+    return {"key": pair.key, "value": _value(pair.value)}
+
+
+def _value(value: AnyValue) -> dict[str, Any]:
+    kind = value.WhichOneof("value")
+    if kind == "array_value":
+        return {"arrayValue": {"values": [_value(each) for each in value.array_value.values]}}
+    if kind == "kvlist_value":
+        return {"kvlistValue": {"values": _attributes(value.kvlist_value.values)}}
+    return {_SCALARS[kind]: getattr(value, kind)} if kind in _SCALARS else {}
+
+
+def _varint(value: bytes, at: int) -> tuple[int, int]:
+    """A protobuf integer and where it ends; -1 if there is none."""
+    number = shift = 0
+    while at < len(value) and shift < 63:
+        byte = value[at]
+        number |= (byte & 0x7F) << shift
+        at += 1
+        if byte < 0x80:
+            return number, at
+        shift += 7
+    return -1, at

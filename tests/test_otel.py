@@ -1,0 +1,169 @@
+"""OTLP's two encodings say the same, and every span of the shared samples is a call or is counted."""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import json_format
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.proto.logs.v1.logs_pb2 import LogsData
+from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData
+from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
+from samples import CASES, SAMPLES, needs_samples
+from test_formats import RECEIVED as FIRST_SEEN
+from test_formats import assert_storable
+
+from pipeline.calls import Ignored, Rejected, ScoredCall
+from pipeline.catalog import load_catalog
+from pipeline.files import messages
+from pipeline.formats import FORMATS
+from pipeline.rules import load_checks
+from pipeline.scoring.score import Rules, score_message
+
+RULES = Rules(catalog=load_catalog(), checks=load_checks())
+RECEIVED = 1_800_000_000_000  # after all of the records
+DOCUMENTS = [c["record"] for c in CASES if c["format"] == "otlp" and "resourceSpans" in c["record"]]
+
+
+def score(value: bytes) -> list[ScoredCall | Rejected | Ignored]:
+    return score_message(value, RECEIVED, RULES)
+
+
+def as_protobuf(document: str) -> bytes:
+    """What a Collector would write for an OTLP JSON document."""
+    value = json.loads(document)
+    for span in spans(value):
+        for name in ("traceId", "spanId"):
+            if not span[name].endswith("="):
+                span[name] = base64.b64encode(bytes.fromhex(span[name])).decode()
+    return json_format.ParseDict(value, TracesData()).SerializeToString()
+
+
+def spans(value: dict[str, Any]) -> list[dict[str, Any]]:
+    return [s for r in value["resourceSpans"] for ss in r["scopeSpans"] for s in ss["spans"]]
+
+
+def without_ids(rows: list[Any]) -> list[Any]:
+    """Base64 ids stay as they are in JSON, while protobuf has the bytes: all else must be the same."""
+    return [
+        {name: v for name, v in row.__rich_repr__() if name not in ("call_id", "request_id")}
+        for row in rows
+    ]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=range(len(DOCUMENTS)))
+def test_protobuf_says_what_json_says(document: str) -> None:
+    value = as_protobuf(document)
+    if not value:
+        return  # nothing at all is an empty message
+    assert FORMATS["otlp"].detect(value)
+    assert without_ids(score(value)) == without_ids(score(document.encode()))
+
+
+def test_each_span_of_a_protobuf_message_can_be_sent_again_as_a_line() -> None:
+    value = as_protobuf(DOCUMENTS[8])
+    lines = FORMATS["otlp"].split(value)
+    assert len(lines) == 4
+    assert score(b"\n".join(lines)) == score(value)
+
+
+def test_a_file_of_protobuf_is_one_message(tmp_path: Path) -> None:
+    file = tmp_path / "traces.binpb"
+    file.write_bytes(as_protobuf(DOCUMENTS[8]))
+    assert list(messages(file)) == [file.read_bytes()]
+
+
+def test_the_same_span_exported_twice_is_one_call() -> None:
+    (first,), (second,) = score(DOCUMENTS[0].encode()), score(as_protobuf(DOCUMENTS[0]))
+    assert first.call_id == second.call_id
+
+
+def test_text_that_begins_with_line_feeds_is_not_taken_for_protobuf() -> None:
+    text = b"\n\n\n" + DOCUMENTS[0].encode()
+    assert [type(row) for row in score(text)] == [ScoredCall]
+
+
+def test_protobuf_of_other_signals_is_rejected_by_name() -> None:
+    scope = {"metrics": [{"name": "gen_ai.client.token.usage"}]}
+    metrics = json_format.ParseDict({"resourceMetrics": [{"scopeMetrics": [scope]}]}, MetricsData())
+    scope = {"logRecords": [{"timeUnixNano": "5", "body": {"stringValue": "in a log"}}]}
+    logs = json_format.ParseDict({"resourceLogs": [{"scopeLogs": [scope]}]}, LogsData())
+    for other in (metrics, logs):
+        (row,) = score(other.SerializeToString())
+        assert isinstance(row, Rejected)
+        assert "not OTLP traces" in row.detail
+
+
+@given(st.data())
+def test_no_broken_protobuf_raises(data: st.DataObject) -> None:
+    value = bytearray(as_protobuf(data.draw(st.sampled_from(DOCUMENTS[:12]))))
+    for _ in range(data.draw(st.integers(1, 4))):
+        value[data.draw(st.integers(0, len(value) - 1))] = data.draw(st.integers(0, 255))
+    cut = bytes(value[: data.draw(st.integers(1, len(value)))])
+    for name in ("", "otlp"):
+        assert_storable(score_message(cut, FIRST_SEEN, RULES, name))
+
+
+# --- the shared samples ---------------------------------------------------------------------------
+
+CAPTURED = "otel-captured/{}_replayed.traces.otlp_{}.jsonl"
+# How many calls there are, how many of them failed, and how many other spans.
+SHARED = {
+    "genai-instrumentation-1.3b0": (26, 6, 0),
+    "openllmetry-0.62.4": (26, 6, 0),
+    "litellm-1.106.2-otel-request-span": (18, 5, 74),
+    "litellm-1.106.2-otel-semconv": (18, 5, 65),
+}
+
+
+def lines(name: str) -> list[bytes]:
+    assert SAMPLES
+    return (SAMPLES / name).read_bytes().splitlines()
+
+
+@needs_samples
+@pytest.mark.parametrize("name", SHARED)
+def test_shared_samples_are_calls_in_both_encodings(name: str) -> None:
+    json_rows = [row for line in lines(CAPTURED.format(name, "json")) for row in score(line)]
+    proto_rows = [
+        row
+        for line in lines(CAPTURED.format(name, "proto"))
+        for row in score(base64.b64decode(json.loads(line)["value_base64"]))
+    ]
+    assert proto_rows == json_rows
+    calls = [row for row in json_rows if isinstance(row, ScoredCall)]
+    others = [row for row in json_rows if isinstance(row, Ignored)]
+    assert len(calls) + len(others) == len(json_rows)
+    assert (len(calls), sum(bool(c.failure) for c in calls), len(others)) == SHARED[name]
+    for call in calls:
+        assert call.provider and call.request_model and call.duration_ms is not None
+        assert call.failure or (call.finish_reason and call.input_tokens and call.output_tokens)
+        assert call.failure or "delivered" in call.checks
+        assert not call.findings and not call.doubts
+
+
+@needs_samples
+def test_what_litellm_says_a_call_cost_is_what_we_say() -> None:
+    rows = [r for line in lines(CAPTURED.format("litellm-1.106.2-otel-semconv", "json")) for r in score(line)]  # fmt: skip
+    priced = [r for r in rows if isinstance(r, ScoredCall) and r.cost and r.gateway_cost_usd]
+    assert len(priced) >= 3
+    assert all(row.cost == row.gateway_cost_usd for row in priced)
+
+
+@needs_samples
+def test_metrics_are_told_apart_from_traces() -> None:
+    (row,) = score(lines("otel-captured/openllmetry-0.62.4_replayed.metrics.otlp_json.jsonl")[0])
+    assert isinstance(row, Ignored)
+    assert "metrics" in row.detail
+
+
+@needs_samples
+def test_spans_of_the_envoy_ai_gateway_are_calls_though_they_have_no_times() -> None:
+    rows = [row for line in lines("envoy-ai-gateway/openinference_spans.jsonl") for row in score(line)]  # fmt: skip
+    assert len(rows) == 13
+    assert all(isinstance(row, ScoredCall) and not row.failure for row in rows)
+    assert len({row.call_id for row in rows}) == 13
+    assert sum(row.input_tokens is None for row in rows) == 2  # streams without counts
