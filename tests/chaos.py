@@ -30,16 +30,16 @@ from faulty_store import FaultyStore
 from kafka_brokers import Broker, apache, embedded, running
 from records import anthropic_record
 from tapping import free_port
-from workers import Worker, caught_up
+from workers import Worker
 
 from pipeline import kafka
-from pipeline.account import take_account
+from pipeline.account import next_offsets, take_account
 from pipeline.audit import audit
 from pipeline.calls import ScoredCall
 from pipeline.catalog import load_catalog
 from pipeline.embedded.supervisor import http_ready
 from pipeline.formats.cutover import encode
-from pipeline.kafka import CallProducer, cluster_id, ensure_topics
+from pipeline.kafka import CallProducer, cluster_id, end_offsets, ensure_topics
 from pipeline.rules import load_checks
 from pipeline.scoring.score import Rules, score_message
 from pipeline.service import drained
@@ -179,10 +179,17 @@ class Chaos:
     async def strike(self) -> str:
         """One fault at random; returns its name once it has been done."""
         name = self.random.choice(list(self.faults))
+        self.tend()
         await self.faults[name]()
-        while not self.workers:
-            self.worker()
         return name
+
+    def tend(self) -> None:
+        """Starts those again that ended because the store was away when they started; keeps one at least."""
+        alive = [worker for worker in self.workers if worker.process.poll() is None]
+        ended = len(self.workers) - len(alive)
+        self.workers = alive
+        for _ in range(max(ended, 1 - len(alive))):
+            self.worker()
 
     async def worker_killed(self) -> None:
         self._taken_out().process.kill()
@@ -304,6 +311,7 @@ async def chaos(
                     )
         await until_sent(producer)
         await producer.stop()
+        await settled(settings, pipeline)
         say("the faults are over")
         await check(settings, generator, pipeline)
         say(
@@ -335,8 +343,15 @@ async def until_sent(producer: CallProducer) -> None:
 
 async def settled(settings: Settings, pipeline: Chaos) -> None:
     """Waits until what was sent by now is stored."""
-    with connect(settings) as client:
-        await caught_up(settings, client, *pipeline.workers[-1:])
+    async with asyncio.timeout(PATIENCE):
+        with connect(settings) as client:
+            cluster, ends = await cluster_id(settings), await end_offsets(settings)
+            while any(
+                next_offsets(settings, client, cluster).get(partition, 0) < end
+                for partition, end in ends.items()
+            ):
+                pipeline.tend()
+                await asyncio.sleep(0.5)
 
 
 async def check(settings: Settings, generator: Generator, pipeline: Chaos) -> None:
