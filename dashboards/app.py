@@ -4,8 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboards import controls, state
-from dashboards.access import token_needed
+from dashboards import access, controls, state
 from dashboards.views import calls, compare, live, pipeline, rollout
 from dashboards.words import LANGUAGES, browser_language, t, theme
 
@@ -18,6 +17,8 @@ ICONS = {
     "pipeline": ":material/account_tree:",
 }
 CARD = {"light": "#FFFFFF", "dark": "#151E1D"}
+GOOD = {"light": "#1E7F55", "dark": "#68D3A0"}
+BAD = {"light": "#C0392B", "dark": "#FF8A7A"}
 PAGES = {
     "live": live.page,
     "compare": compare.page,
@@ -27,6 +28,10 @@ PAGES = {
 }
 
 
+def _live() -> None:
+    live.page()
+
+
 def main() -> None:
     """Draws the frame and the page that was asked for."""
     st.set_page_config(
@@ -34,16 +39,21 @@ def main() -> None:
     )
     st.logo(HERE / "logo.svg", size="large")
     st.html(HERE / "style.css")
-    st.html(f"<style>:root {{ --card: {CARD[theme()]}; }}</style>")
-    page = st.navigation(
-        [
-            st.Page(
-                draw, title=t(f"{key}.title"), icon=ICONS[key], url_path=key, default=key == "live"
-            )
-            for key, draw in PAGES.items()
-        ],
-        position="top",
-    )
+    tones = f"--card: {CARD[theme()]}; --good: {GOOD[theme()]}; --bad: {BAD[theme()]};"
+    st.html(f"<style>:root {{ {tones} }}</style>")
+    pages = [
+        st.Page(
+            draw,
+            title=t(f"{key}.title"),
+            icon=ICONS[key],
+            url_path="home" if key == "live" else key,
+            default=key == "live",
+        )
+        for key, draw in PAGES.items()
+    ]
+    # The first page stands at "/" alone; a link to /live has to find it too.
+    alias = st.Page(_live, title=t("live.title"), url_path="live", visibility="hidden")
+    page = st.navigation([*pages, alias], position="top")
     with st.container(
         key="bar", horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"
     ):
@@ -52,7 +62,7 @@ def main() -> None:
             "lang", list(LANGUAGES), browser_language(), st.segmented_control,
             label=t("language"), format_func=LANGUAGES.__getitem__, label_visibility="collapsed",
         )  # fmt: skip
-    if token_needed():
+    if access.shut():
         return
     with state.store_needed():
         page.run()

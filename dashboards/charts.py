@@ -1,6 +1,7 @@
 """The charts. Pure: rows and colours in, an Altair chart out. Values are shown as they are given."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import altair as alt
@@ -11,9 +12,13 @@ FEW = 3  # moments
 Row = Mapping[str, Any]
 GRID: dict[str, Any] = {"domain": False, "ticks": False, "tickCount": 5}
 MARK = "#7F8694"  # stage changes and plans
+SHAPES = {"stage_changed": "triangle-down", "verdict": "diamond", "deadline": "square"}
+DASHES = [[1, 0], [5, 4], [1, 3]]
+HEAT = {"light": ["#E7F1EE", "#0B6E6E"], "dark": ["#17302E", "#7FE3D6"]}  # few calls, many calls
 LABELS = {  # how a unit is written beside an axis
     "%": "format(datum.value, '.1~%')",
     "ms": "datum.value >= 1000 ? format(datum.value / 1000, '~r') + ' s' : format(datum.value, '~r') + ' ms'",
+    "tokens/s": "format(datum.value, '~r') + ' tok/s'",
     "USD": "'$' + format(datum.value, '~r')",
     "CNY": "'¥' + format(datum.value, '~r')",
 }
@@ -59,10 +64,10 @@ def _time() -> alt.X:
 
 
 def shares(rows: Sequence[Row], marks: Sequence[Row], palette: Mapping[str, str]) -> alt.LayerChart:
-    """Who answers which share of the users' calls; marks (at, label) are stage changes."""
+    """Who answers which share of the users' calls; marks (at, kind, label) are stage changes and verdicts."""
     ranks = {name: rank for rank, name in enumerate(palette)}
     areas = (
-        alt.Chart(pd.DataFrame([{**row, "rank": ranks[row["name"]]} for row in rows]))
+        alt.Chart(pd.DataFrame({"at": row["at"], "name": row["name"], "calls": row["calls"], "rank": ranks[row["name"]]} for row in rows))
         .mark_area(interpolate="step-after", line=False, opacity=0.92)
         .encode(
             x=_time(),
@@ -79,15 +84,16 @@ def shares(rows: Sequence[Row], marks: Sequence[Row], palette: Mapping[str, str]
 def _rules(marks: Sequence[Row], color: str) -> list[alt.Chart]:
     if not marks:
         return []
-    data = pd.DataFrame(marks)
+    data = pd.DataFrame({"kind": "stage_changed", **mark} for mark in marks)
     tip = [alt.Tooltip("label:N", title=" "), alt.Tooltip("at:T", format="%m-%d %H:%M", title=" ")]
     rule = (
         alt.Chart(data)
         .mark_rule(strokeDash=[3, 3], strokeWidth=1.5, color=color)
         .encode(x="at:T", tooltip=tip)
     )
-    flag = alt.Chart(data).mark_point(shape="triangle-down", filled=True, size=70, color=color, opacity=1).encode(
-        x="at:T", y=alt.value(4), tooltip=tip
+    flag = alt.Chart(data).mark_point(filled=True, size=90, color=color, opacity=1, stroke="#15211F", strokeWidth=0.5).encode(
+        x="at:T", y=alt.value(5), tooltip=tip,
+        shape=alt.Shape("kind:N", legend=None, scale=alt.Scale(domain=list(SHAPES), range=list(SHAPES.values()))),
     )  # fmt: skip
     return [rule, flag]
 
@@ -95,7 +101,7 @@ def _rules(marks: Sequence[Row], color: str) -> list[alt.Chart]:
 def lines(
     rows: Sequence[Row], fields: Sequence[str], palette: Mapping[str, str], unit: str
 ) -> alt.Chart:
-    """Curves per provider; with two fields the first is drawn whole, the second dashed. unit: a key of LABELS."""
+    """Curves per provider; the first field is drawn whole, a second dashed, a third dotted. unit: a key of LABELS."""
     data = pd.DataFrame(rows).melt(["at", "name"], list(fields), "field", "value").dropna()
     data["value"] = data["value"].astype(float)
     few = data["at"].nunique() <= FEW  # a line through a single moment cannot be seen
@@ -106,7 +112,7 @@ def lines(
             x=_time(),
             y=alt.Y("value:Q", title=None, axis=alt.Axis(labelExpr=LABELS[unit], **GRID)),
             color=_colors(palette, "stroke"),
-            strokeDash=alt.StrokeDash("field:N", scale=alt.Scale(domain=list(fields), range=[[1, 0], [5, 4]]), legend=None),
+            strokeDash=alt.StrokeDash("field:N", scale=alt.Scale(domain=list(fields), range=DASHES[: len(fields)]), legend=None),
             tooltip=[alt.Tooltip("name:N", title=" "), alt.Tooltip("at:T", format="%m-%d %H:%M", title=" "),
                      alt.Tooltip("value:Q", format=".2%" if unit == "%" else ",.4~r", title=" ")],
         )
@@ -129,6 +135,29 @@ def failures(rows: Sequence[Row], palette: Mapping[str, str]) -> alt.Chart:
                      alt.Tooltip("rate:Q", format=".2%", title=" "), alt.Tooltip("calls:Q", format=",", title=" ")],
         )
         .properties(height=HEIGHT + 60)
+    )  # fmt: skip
+
+
+def heatmap(cells: Sequence[Row], theme: str) -> alt.Chart:
+    """Calls by time and latency; each column's shares add up to 1. Cells: at, from_ms, to_ms, calls, share."""
+    data = pd.DataFrame(cells)
+    times = sorted(data["at"].unique())
+    step = min((b - a for a, b in pairwise(times)), default=pd.Timedelta(minutes=1))
+    data["end"] = data["at"] + step
+    return (
+        alt.Chart(data)
+        .mark_rect()
+        .encode(
+            x=_time(), x2="end:T",
+            y=alt.Y("from_ms:Q", title=None, scale=alt.Scale(type="log", nice=False),
+                    axis=alt.Axis(labelExpr=LABELS["ms"], grid=False, domain=False, ticks=False, tickCount=6)),
+            y2="to_ms:Q",
+            color=alt.Color("share:Q", scale=alt.Scale(range=HEAT[theme], type="sqrt"), legend=None),
+            tooltip=[alt.Tooltip("at:T", format="%m-%d %H:%M", title=" "), alt.Tooltip("from_ms:Q", format=",.0f", title="> ms"),
+                     alt.Tooltip("to_ms:Q", format=",.0f", title="≤ ms"), alt.Tooltip("calls:Q", format=",", title="n"),
+                     alt.Tooltip("share:Q", format=".1%", title=" ")],
+        )
+        .properties(height=HEIGHT)
     )  # fmt: skip
 
 

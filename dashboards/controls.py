@@ -6,8 +6,9 @@ from typing import Any
 import streamlit as st
 
 from dashboards import queries
+from dashboards.names import short_name
 from dashboards.queries import RANGES, Scope
-from dashboards.words import named, t
+from dashboards.words import language, named, t
 
 
 def in_url(
@@ -17,7 +18,7 @@ def in_url(
 
     `draw` is the widget, e.g. st.selectbox, called with key, options and the rest.
     """
-    if key not in st.session_state:
+    if st.session_state.get(key) not in options:
         asked = st.query_params.get(key) or st.session_state.get(f"kept:{key}")
         st.session_state[key] = asked if asked in options else default
     chosen = draw(options=options, key=key, **drawn) or default
@@ -58,6 +59,25 @@ def workload(*, everything: bool = True) -> str:
     return "" if chosen == "*" else chosen
 
 
-def scope(seconds: int, of_workload: str) -> Scope:
+def provider() -> str:
+    """The provider to look at; "" for all of them."""
+    return in_url(
+        "provider", ["", *queries.providers()], "", st.selectbox,
+        label=t("provider"), label_visibility="collapsed", width=230,
+        format_func=lambda key: short_name(key, language()) if key else t("provider.all"),
+    )  # fmt: skip
+
+
+def model(of_provider: str) -> str:
+    """The model to look at; "" for all of them."""
+    return in_url(
+        "model", ["", *queries.models(of_provider)], "", st.selectbox,
+        label=t("model"), label_visibility="collapsed", width=230,
+        format_func=lambda key: key or t("model.all"),
+    )  # fmt: skip
+
+
+def scope(seconds: int, of_workload: str, of_provider: str = "", of_model: str = "") -> Scope:
     """What a page looks at, with sums in the report's currency."""
-    return Scope(seconds, of_workload, queries.settings().report_currency)
+    currency = queries.settings().report_currency
+    return Scope(seconds, of_workload, currency, of_provider, of_model)

@@ -1,5 +1,6 @@
 """Pieces of HTML for the pages. Markup.format escapes every value, so data never becomes markup."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup
@@ -7,6 +8,7 @@ from markupsafe import Markup
 from dashboards.names import provider_color, short_name
 
 Cell = str | Markup
+_MARKDOWN = re.compile(r"[\\`*_{}\[\]()#+!|<>$~:-]")
 
 UNKNOWN = Markup("–")
 DOT = Markup('<i class="dot" style="background:{}"></i>')
@@ -68,6 +70,11 @@ def spark(values: Sequence[float], color: str) -> Markup:
         for v in values
     )
     return Markup('<div class="spark">{}</div>').format(bars)
+
+
+def plain(text: str) -> str:
+    """Text for a widget's label, which reads Markdown: what would be markup is escaped."""
+    return _MARKDOWN.sub(r"\\\g<0>", text)
 
 
 def _kind(column: int, text_columns: int) -> Markup:

@@ -3,8 +3,9 @@
 Every answer is shared by all viewers for a moment, so that ten people watching cost as much as one.
 """
 
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from functools import cache
@@ -23,30 +24,54 @@ from pipeline.savings import Saving
 from pipeline.scoring.net_cost import NetCost
 from pipeline.settings import Settings
 from pipeline.stats import Estimate
-from pipeline.store.connect import Client, connect, rows
+from pipeline.store.connect import Client, StoreError, connect, rows
 from pipeline.store.migrate import SQL as STORE_SQL
 from pipeline.verdicts.plan import Plan
 
 SQL = (Path(__file__).parent / "sql", STORE_SQL / "queries")  # the pages' own, and those shared
 SHARED_S = 1.5  # how long one answer serves everybody
 BILL_S = 60  # the same for the bill, which reads all usage there ever was
-RANGES = {"5m": 300, "15m": 900, "1h": 3600, "24h": 86_400, "all": 20 * 365 * 86_400}  # seconds
+RANGES = {
+    "5m": 300, "15m": 900, "1h": 3600, "24h": 86_400, "7d": 7 * 86_400, "all": 20 * 365 * 86_400,
+}  # seconds  # fmt: skip
+BY_THE_HOUR_S = 86_400  # ranges longer than this are read from sums per hour
+BY_THE_HOUR = {"v_minutes": "v_hours", "v_costs": "v_hourly_costs"}
+HOUR_S = 3600
 UNPRICED = ("unknown_model", "no_price", "no_usage", "flat_rate_plan")  # `Cost.unknown`
 STEPS_AIMED_AT = 40  # points of a curve
+QUANTILES = (50, 95, 99)  # percent
 OF_LISTED = ("list_cost", "granted", "covered")  # amounts that need a list cost
 AMOUNTS = (*OF_LISTED, "fee", "net_cost")
+UNKNOWN_TABLE = "code: 60,"
+_SUMS = re.compile(r"\bv_minutes\b|\bv_costs\b")
 
 
 @dataclass(frozen=True)
 class Scope:
-    """What a page looks at: the last seconds, one workload or all (""), sums in a currency."""
+    """What a page looks at: the last seconds, sums in a currency; one workload, provider, model or all ("").
+
+    With `ago` it is the same span of time, so many seconds earlier.
+    """
 
     seconds: int
     workload: str
     currency: str
+    provider: str = ""
+    model: str = ""
+    ago: int = 0
 
     def parameters(self) -> dict[str, Any]:
-        return {"seconds": self.seconds, "workload": self.workload, "currency": self.currency}
+        return asdict(self)
+
+    @property
+    def recent(self) -> "Scope":
+        """Its last hour, or less if it is shorter."""
+        return replace(self, seconds=min(self.seconds, HOUR_S))
+
+    @property
+    def hour_ago(self) -> "Scope":
+        """`recent` an hour earlier."""
+        return replace(self.recent, ago=HOUR_S)
 
 
 @dataclass(frozen=True)
@@ -72,6 +97,9 @@ class Sums:
     duration_buckets: dict[int, int]
     check_calls: dict[str, int]
     check_sums: dict[str, Decimal]
+    findings: dict[str, int]
+    generated_tokens: int
+    generating_ms: int
     cost: Decimal
     priced: int
 
@@ -98,6 +126,11 @@ class Sums:
         """Cost of 1,000 calls in the scope's currency, over the calls whose cost is known."""
         return 1000 * self.cost / self.priced if self.priced else None
 
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Output tokens per second of streaming, from the first token to the end of an answer."""
+        return 1000 * self.generated_tokens / self.generating_ms if self.generating_ms else None
+
     def check(self, name: str) -> Estimate | None:
         return stats.proportion(float(self.check_sums.get(name, 0)), self.check_calls.get(name, 0))
 
@@ -115,14 +148,19 @@ class Bounds:
             return float(seconds)
         return max(60.0, min(seconds + self.now.second, (self.now - self.first).total_seconds()))
 
+    def by_the_hour(self, seconds: int) -> bool:
+        """True if so much is known of the last seconds that sums per hour are fine enough."""
+        return self.elapsed_s(seconds) > BY_THE_HOUR_S
+
     @property
     def recent_minutes(self) -> float:
         """How long this minute and the one before have lasted."""
         return 1 + self.now.second / 60
 
     def step_s(self, seconds: int) -> int:
-        """The length of a curve's step: whole minutes, about STEPS_AIMED_AT of them."""
-        return max(60, round(self.elapsed_s(seconds) / STEPS_AIMED_AT / 60) * 60)
+        """The length of a curve's step, about STEPS_AIMED_AT of them: whole minutes, or whole hours where sums are."""
+        unit = HOUR_S if self.by_the_hour(seconds) else 60
+        return max(unit, round(self.elapsed_s(seconds) / STEPS_AIMED_AT / unit) * unit)
 
 
 @dataclass(frozen=True)
@@ -207,15 +245,32 @@ def _client() -> Client:
 
 
 @cache
-def _sql(name: str) -> str:
+def _sql(name: str, *, by_the_hour: bool) -> str:
     file = next(f for folder in SQL if (f := folder / f"{name}.sql").exists())
-    return file.read_text(encoding="utf-8")
+    text = file.read_text(encoding="utf-8")
+    return _SUMS.sub(lambda view: BY_THE_HOUR[view[0]], text) if by_the_hour else text
 
 
 @st.cache_data(ttl=SHARED_S, show_spinner=False, max_entries=500)
 def ask(name: str, **parameters: Any) -> list[dict[str, Any]]:
-    """The answer of `<name>.sql`, one dict a row; times are in UTC. Raises StoreError."""
-    return [_utc(row) for row in rows(_client(), _sql(name), parameters)]
+    """The answer of `<name>.sql`, one dict a row; times are in UTC. Raises StoreError.
+
+    A range of many days (`seconds`) is read from the views that hold the same sums by the hour.
+    """
+    seconds = parameters.get("seconds", 0)
+    by_the_hour = seconds > BY_THE_HOUR_S and bounds().by_the_hour(seconds)
+    found = rows(_client(), _sql(name, by_the_hour=by_the_hour), parameters)
+    return [_utc(row) for row in found]
+
+
+def ask_if_there(name: str, **parameters: Any) -> list[dict[str, Any]] | None:
+    """The same; None if the store has no such view, as one of an older version."""
+    try:
+        return ask(name, **parameters)
+    except StoreError as error:
+        if UNKNOWN_TABLE in str(error):
+            return None
+        raise
 
 
 def _utc(row: dict[str, Any]) -> dict[str, Any]:
@@ -282,10 +337,13 @@ def _point(row: dict[str, Any], step: int) -> dict[str, Any]:
         if row["quality_calls"]
         else None,
         "cost_per_1000": float(1000 * row["cost"] / row["priced"]) if row["priced"] else None,
-        "first_token_p50": stats.quantile(first, 0.5),
-        "first_token_p95": stats.quantile(first, 0.95),
-        "duration_p50": stats.quantile(whole, 0.5),
-        "duration_p95": stats.quantile(whole, 0.95),
+        "tokens_per_second": 1000 * row["generated_tokens"] / row["generating_ms"]
+        if row["generating_ms"]
+        else None,
+        **{f"first_token_p{q}": stats.quantile(first, q / 100) for q in QUANTILES},
+        **{f"duration_p{q}": stats.quantile(whole, q / 100) for q in QUANTILES},
+        "first_token_buckets": first,
+        "duration_buckets": whole,
     }
 
 
@@ -299,7 +357,13 @@ def workloads() -> list[str]:
 
 def providers() -> list[str]:
     """The providers seen, busiest first; shadow calls count here."""
-    return [row["provider"] for row in ask("providers")]
+    return list(dict.fromkeys(row["provider"] for row in ask("models")))
+
+
+def models(provider: str) -> list[str]:
+    """The models seen of a provider ("": of all), busiest first; shadow calls count here."""
+    fits = (row["model"] for row in ask("models") if provider in ("", row["provider"]))
+    return [model for model in dict.fromkeys(fits) if model]
 
 
 def plan() -> Plan | None:
@@ -308,14 +372,28 @@ def plan() -> Plan | None:
     return msgspec.json.decode(found[0]["document"], type=Plan) if found else None
 
 
+def events(scope: Scope) -> list[dict[str, Any]]:
+    """What happened in the scope, oldest first: event_id, at, kind, workload, provider, and the kind's own fields."""
+    return [
+        {**msgspec.json.decode(row["fields"], type=dict), **row}
+        for row in ask("events", seconds=scope.seconds, workload=scope.workload)
+        if not scope.provider or row["provider"] in ("", scope.provider)
+    ]
+
+
 def stage_changes(scope: Scope) -> list[dict[str, Any]]:
     """Stage changes in the scope: at, workload, stage, shares by endpoint."""
-    found = ask("events", seconds=scope.seconds, workload=scope.workload)
+    return [{"shares": {}} | row for row in events(scope) if row["kind"] == "stage_changed"]
+
+
+def verdict_changes(scope: Scope) -> list[dict[str, Any]]:
+    """Changes of verdicts in the scope, oldest first, as events; none while nothing judges."""
+    found = ask_if_there("verdict_history", seconds=scope.seconds, workload=scope.workload) or []
     return [
-        {"shares": {}, **msgspec.json.decode(row["fields"], type=dict), "at": row["at"]}
+        {**row, "event_id": f"{row['workload']}/{row['candidate']}/{row['at']:%Y%m%dT%H%M%S}", "kind": "verdict"}
         for row in found
-        if row["kind"] == "stage_changed"
-    ]
+        if scope.provider in ("", row["provider"])
+    ]  # fmt: skip
 
 
 def migration(seconds: int) -> list[dict[str, Any]]:

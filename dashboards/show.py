@@ -32,6 +32,16 @@ def points(value: float | None, digits: int = 1) -> str:
     return UNKNOWN if value is None else f"{_signed(100 * value, digits)} pp"
 
 
+def signed_percent(value: float | None) -> str:
+    """+12 %, a relative change."""
+    return UNKNOWN if value is None else f"{_signed(100 * value, 0)} %"
+
+
+def speed(value: float | None) -> str:
+    """42 tok/s"""
+    return UNKNOWN if value is None else f"{value:,.0f} tok/s"
+
+
 def milliseconds(value: float | None) -> str:
     """840 ms, 1.24 s or 3 min."""
     if value is None:

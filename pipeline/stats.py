@@ -10,6 +10,7 @@ from math import sqrt
 
 Z = 1.959963984540054  # two-sided 95 %
 BUCKET_BASE = 1.02  # bucket b of a latency histogram holds (1.02^(b-1), 1.02^b] ms
+COARSE = 12  # buckets in a class of a heatmap
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,16 @@ def cumulative(buckets: Mapping[int, int]) -> list[tuple[float, float]]:
         seen += buckets[bucket]
         curve.append((BUCKET_BASE**bucket, seen / total))
     return curve
+
+
+def coarse(buckets: Mapping[int, int]) -> dict[tuple[float, float], int]:
+    """The counts in classes of COARSE buckets (a factor of 1.27 each): (from ms, to ms] → count."""
+    found: dict[tuple[float, float], int] = {}
+    for bucket, count in buckets.items():
+        first = (max(bucket, 1) - 1) // COARSE * COARSE
+        edges = (BUCKET_BASE**first, BUCKET_BASE ** (first + COARSE))
+        found[edges] = found.get(edges, 0) + count
+    return found
 
 
 def proportion(total: float, n: int) -> Estimate | None:

@@ -14,9 +14,12 @@ FROM
         toFloat64(sum(m.input_tokens)) AS input, toFloat64(sum(m.output_tokens)) AS output
     FROM v_minutes AS m
     WHERE
-        minute >= toStartOfMinute(now() - {seconds:UInt32})
+        minute >= toStartOfMinute(now() - {seconds:UInt32} - {ago:UInt32})
+        AND ({ago:UInt32} = 0 OR minute < toStartOfMinute(now() - {ago:UInt32}))
         AND arm != 'shadow'
         AND ({workload:String} = '' OR workload = {workload:String})
+        AND ({provider:String} = '' OR provider = {provider:String})
+        AND ({model:String} = '' OR model = {model:String})
     GROUP BY provider, minute
     HAVING n > 0
 ) AS usage
@@ -29,10 +32,14 @@ LEFT JOIN
     (
         SELECT provider, minute, toFloat64(sum(amount)) AS paid, toFloat64(sum(calls)) AS called
         FROM (SELECT *, if({currency:String} = 'CNY', cost_cny, cost_usd) AS amount FROM v_costs)
-        WHERE isNotNull(amount) AND
-            minute >= toStartOfMinute(now() - {seconds:UInt32})
+        WHERE
+        isNotNull(amount)
+        AND minute >= toStartOfMinute(now() - {seconds:UInt32} - {ago:UInt32})
+        AND ({ago:UInt32} = 0 OR minute < toStartOfMinute(now() - {ago:UInt32}))
         AND arm != 'shadow'
         AND ({workload:String} = '' OR workload = {workload:String})
+        AND ({provider:String} = '' OR provider = {provider:String})
+        AND ({model:String} = '' OR model = {model:String})
         GROUP BY provider, minute
         HAVING called > 0
     )

@@ -1,6 +1,6 @@
 -- The workloads seen, busiest first.
 SELECT workload, sum(m.calls) AS calls
-FROM v_minutes AS m
+FROM v_hours AS m
 WHERE workload != '' AND arm != 'shadow'
 GROUP BY workload
 ORDER BY calls DESC

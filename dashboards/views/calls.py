@@ -51,11 +51,7 @@ def _filters() -> tuple[int, str, str, str, str]:
     with st.container(horizontal=True, vertical_alignment="center"):
         seconds = controls.time_range("1h")
         workload = controls.workload()
-        provider = controls.in_url(
-            "provider", ["", *queries.providers()], "", st.selectbox,
-            label=t("provider"), label_visibility="collapsed", width=240,
-            format_func=lambda key: short_name(key, language()) if key else t("provider.all"),
-        )  # fmt: skip
+        provider = controls.provider()
         failure = controls.in_url(
             "failure", ["", "*", *Failure], "", st.selectbox,
             label=t("failure"), label_visibility="collapsed", width=220,

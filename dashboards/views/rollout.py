@@ -11,7 +11,7 @@ from dashboards import charts, controls, markup, queries, show, state
 from dashboards.markup import BAR, HINT, joined
 from dashboards.names import short_name
 from dashboards.queries import AMOUNTS, BILL_S, RANGES, Bill
-from dashboards.views.live import stage_label
+from dashboards.views.feed import stage_label
 from dashboards.views.parts import card, draw, viewer_offset
 from dashboards.words import language, named, t, theme
 from pipeline.progress import planned_at, planned_share

@@ -26,5 +26,8 @@ SELECT
     first_token_buckets,
     duration_buckets,
     check_calls,
-    check_sums
+    check_sums,
+    findings,
+    generated_tokens,
+    generating_ms
 FROM calls_per_minute

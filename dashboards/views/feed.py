@@ -1,0 +1,98 @@
+"""The event feed: stage changes, verdicts and incidents, the newest first."""
+
+import json
+from typing import Any
+
+import streamlit as st
+from markupsafe import Markup
+
+from dashboards import access, markup, queries, show
+from dashboards.markup import PILL, joined
+from dashboards.names import short_name
+from dashboards.queries import Scope
+from dashboards.views.parts import viewer_offset
+from dashboards.words import language, named, t, term
+from pipeline.verdicts.plan import Plan
+
+MOST = 40
+HEIGHT = 310
+ENTRY = Markup('<li class="{}"><time>{}</time>{}<span>{}</span>{}</li>')
+ACKNOWLEDGED = Markup('<small class="ack">✓ {}</small>')
+OWN = {"event_id", "at", "kind", "workload", "provider"}
+TONES = {"stage_changed": "plain", "verdict": "warn", "incident": "bad", "alert": "bad", "resolved": "good"}  # fmt: skip
+VERDICT_TONES = {"PROMOTE": "good", "HOLD": "warn", "ROLLBACK": "bad", "BLOCKED": "bad"}
+
+
+def event_feed(scope: Scope) -> None:
+    """The newest events in a box of its own; an operator may acknowledge them."""
+    found = sorted([*queries.events(scope), *queries.verdict_changes(scope)], key=lambda e: e["at"])
+    seen = {event["of"]: event.get("by", "") for event in found if event["kind"] == "acknowledged"}
+    shown = [event for event in reversed(found) if event["kind"] != "acknowledged"][:MOST]
+    with st.container(height=HEIGHT, border=False):
+        if shown:
+            entries = joined(_entry(event, seen) for event in shown)
+            st.html(Markup('<ul class="feed">{}</ul>').format(entries))
+        else:
+            st.caption(t("live.events.none"))
+    _acknowledge([event for event in shown if event["event_id"] and event["event_id"] not in seen])
+
+
+def _entry(event: dict[str, Any], seen: dict[str, str]) -> Markup:
+    kind = event["kind"]
+    tone = VERDICT_TONES.get(str(event.get("verdict")), TONES.get(kind, "plain"))
+    by = event["event_id"] in seen
+    note = ACKNOWLEDGED.format(seen.get(event["event_id"]) or t("live.acknowledged")) if by else ""
+    when = show.moment(event["at"], viewer_offset())[5:]
+    return ENTRY.format("seen" if by else "", when, PILL.format(tone, kind_name(event)), words(event), note)  # fmt: skip
+
+
+def kind_name(event: dict[str, Any]) -> str:
+    """What kind of event it is, in the language in force."""
+    return term("verdict", event["verdict"]) if event["kind"] == "verdict" else term("event", event["kind"])  # fmt: skip
+
+
+def words(event: dict[str, Any]) -> str:
+    """The event in one line."""
+    if event["kind"] == "stage_changed":
+        return stage_label(event, queries.plan())
+    if event["kind"] == "verdict":
+        return verdict_label(event)
+    fields = {key: value for key, value in event.items() if key not in OWN}
+    place = [event["workload"], event["provider"] and short_name(event["provider"], language())]
+    said = fields.pop(f"message_{language()}", "") or fields.pop("message", "")
+    rest = said or json.dumps(fields, ensure_ascii=False, default=str)[:300]
+    return " · ".join(part for part in [*place, rest] if part)
+
+
+def stage_label(change: dict[str, Any], plan: Plan | None) -> str:
+    """What a stage change was, in one line: workload, stage, shares by provider."""
+    endpoints = plan.endpoints if plan else {}
+    parts = [
+        f"{short_name(endpoints[name].provider, language()) if name in endpoints else name} {show.percent(share, 0)}"
+        for name, share in change.get("shares", {}).items()
+    ]
+    work = plan.workloads.get(change.get("workload", "")) if plan else None
+    name = named(work.name if work else None, change.get("workload", ""))
+    return f"{name} · {change.get('stage', '')}: {', '.join(parts) or '0 %'}"
+
+
+def verdict_label(event: dict[str, Any]) -> str:
+    """What a verdict says, in one line: workload, candidate, reason."""
+    plan = queries.plan()
+    work = plan.workloads.get(event["workload"]) if plan else None
+    name = named(work.name if work else None, event["workload"])
+    who = short_name(event["provider"], language())
+    return f"{name} · {who}: {event.get(f'reason_{language()}', '')}"
+
+
+def _acknowledge(open_events: list[dict[str, Any]]) -> None:
+    """An operator takes note of an event, for everybody to see."""
+    if not open_events or not access.is_operator():
+        return
+    with st.popover(t("live.acknowledge"), icon=":material/done_all:"):
+        names = {event["event_id"]: f"{show.moment(event['at'], viewer_offset())[5:]} {kind_name(event)} · {words(event)}"
+                 for event in open_events}  # fmt: skip
+        chosen = st.selectbox(t("live.events"), list(names), format_func=lambda key: markup.plain(names[key]), key="ack")  # fmt: skip
+        if chosen and st.button(t("live.acknowledge"), key="ack_now", type="primary"):
+            access.tell("acknowledged", {"of": chosen, "by": access.viewer()})
+            st.toast(t("live.acknowledged"))
