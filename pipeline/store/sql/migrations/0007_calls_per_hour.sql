@@ -48,7 +48,7 @@ SELECT
     sumMap(mapApply((check, value) -> (toString(check), toDecimal128(value, 4)), raw.checks)) AS check_sums,
     sumMap(mapFromArrays(arrayMap(f -> toString(f), arrayDistinct(raw.findings)), arrayMap(f -> toUInt64(1), arrayDistinct(raw.findings)))) AS findings,
     sumIf(ifNull(raw.output_tokens, 0), generates) AS generated_tokens,
-    sumIf(ifNull(raw.duration_ms, 0) - ifNull(raw.time_to_first_token_ms, 0), generates) AS generating_ms
+    toUInt64(sumIf(ifNull(raw.duration_ms, 0) - ifNull(raw.time_to_first_token_ms, 0), generates)) AS generating_ms
 FROM calls AS raw
 GROUP BY minute, workload, provider, model, arm, stage;
 

@@ -1,8 +1,9 @@
--- The materialised views of this database that keep sums per minute: what each sums, and where.
+-- The materialised views of this database that keep sums: what each sums, and where. Those made from
+-- other sums come last, so that a difference is first told where it began.
 SELECT
     name,
     as_select AS sums,
     extract(create_table_query, ' TO \\S+?\\.`?(\\w+)`?') AS target
 FROM system.tables
 WHERE database = currentDatabase() AND engine = 'MaterializedView'
-ORDER BY name
+ORDER BY position(as_select, 'calls_per_minute') > 0, name
