@@ -27,12 +27,14 @@ def on_free_ports(settings: Settings) -> Settings:
     kafka = free_port(int(settings.kafka.rpartition(":")[2]))
     clickhouse = free_port(int(settings.clickhouse_url.rpartition(":")[2]))
     tap = free_port(settings.tap_port)
+    worker = free_port(max(settings.worker_port, tap + 1))
     return replace(
         settings,
         kafka=f"127.0.0.1:{kafka}",
         clickhouse_url=f"http://127.0.0.1:{clickhouse}",
         tap_port=tap,
-        worker_port=free_port(max(settings.worker_port, tap + 1)),
+        worker_port=worker,
+        admin_port=settings.admin_port and free_port(max(settings.admin_port, worker + 1)),
         dashboard_port=free_port(settings.dashboard_port),
     )
 

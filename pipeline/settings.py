@@ -58,6 +58,12 @@ class Settings:
     judge_same_family: str = _setting(
         "refuse", "refuse or allow a judge model of the family of a model it grades"
     )
+    admin_host: str = _setting(
+        "127.0.0.1", "address of the tap's second port; any but loopback needs tap tokens"
+    )
+    admin_port: int = _setting(
+        8402, "port of the tap that takes logs and traces over HTTP; 0 for none"
+    )
     worker_host: str = _setting("127.0.0.1", "address of the worker's /healthz and /metrics")
     worker_port: int = _setting(8401, "port of the worker's /healthz and /metrics")
     dashboard_host: str = _setting(

@@ -154,6 +154,8 @@ class Spool:
         """
         self._lock = threading.Lock()
         self._limit = limit
+        # What was sent takes up room until its segment is all sent: never more than an eighth.
+        self._segment_bytes = min(SEGMENT_BYTES, limit // 8)
         self._folder, self._file = _claim(folder, kind)
         self.state = State(_page(self._file))
         self.state.name = self.state.name or f"{kind}-{uuid.uuid4().hex[:8]}"
@@ -179,7 +181,7 @@ class Spool:
             if self.size + len(frame) > self._limit:
                 return False
             last = max(self._sizes)
-            if self._sizes[last] >= SEGMENT_BYTES:
+            if self._sizes[last] >= self._segment_bytes:
                 last += 1
             return self._write(last, frame)
 
@@ -204,7 +206,7 @@ class Spool:
             assert reading, "only what was looked at can be taken away"
             self.state.advance(offset=reading.tell(), sent=self.state.sent + sent)
             self.state.trying = 0
-            if self._at_end() and self._sizes[self.state.segment] >= SEGMENT_BYTES:
+            if self._at_end() and self._sizes[self.state.segment] >= self._segment_bytes:
                 self._next_segment()
 
     def close(self) -> None:

@@ -18,10 +18,12 @@ import aiohttp
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from kafka_brokers import Broker, apache, embedded
+from records import anthropic_record
 from tapping import free_port, provider
 
 from pipeline import kafka as module
 from pipeline.embedded.supervisor import http_ready
+from pipeline.formats.cutover import encode
 from pipeline.kafka import CallProducer, KafkaError, cluster_id, ensure_topics
 from pipeline.settings import Settings
 from pipeline.spool import State
@@ -258,7 +260,9 @@ async def test_without_a_folder_to_write_in_records_wait_in_memory(
 async def test_the_tap_serves_without_kafka_and_its_records_arrive_later(
     broker: Broker, settings: Settings, tmp_path: Path
 ) -> None:
-    settings = replace(settings, plan=tmp_path / "plan.yml", tap_port=free_port())
+    settings = replace(
+        settings, plan=tmp_path / "plan.yml", tap_port=free_port(), admin_port=free_port()
+    )
     async with provider() as baseline, aiohttp.ClientSession() as client:
         settings.plan.write_text(
             "{migration: M, baseline: claude, workloads: {}, endpoints: {claude: {provider: anthropic, "
@@ -278,6 +282,10 @@ async def test_the_tap_serves_without_kafka_and_its_records_arrive_later(
                 async with client.post(f"{url}/v1/messages", json={"model": "m"}) as answer:
                     assert answer.status == 200
                     ids.add(answer.headers["x-cutover-call-id"])
+            logs = f"http://127.0.0.1:{settings.admin_port}/v1/logs"
+            async with client.post(logs, data=encode(anthropic_record("sent"))) as answer:
+                assert await answer.json() == {"taken": 1}
+                ids.add("sent")
             await up(broker, settings)
             async with asyncio.timeout(PATIENCE):
                 while {r["call_id"] for p in await values(settings) for r in p} != ids:

@@ -93,6 +93,8 @@ def test_the_limit_holds_and_room_comes_back(tmp_path: Path) -> None:
     assert kept == list(range(len(kept)))
     assert spool.size <= 1000
     assert len(all_sent(spool)) == len(kept)
+    took(spool, *[batch(number) for number in range(len(kept))])
+    assert len(all_sent(spool)) == len(kept)
     spool.close()
 
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import time
+from contextlib import AsyncExitStack
 
 from pipeline.calls import Protocol
 from pipeline.catalog import load_catalog
@@ -11,6 +12,7 @@ from pipeline.kafka import CallProducer
 from pipeline.plan_file import PlanFile
 from pipeline.settings import Settings, SettingsError
 from pipeline.tap.grader import grader_of
+from pipeline.tap.logs import check_admin_binding, create_log_app, serve_logs
 from pipeline.tap.server import check_binding, create_app, serve, tokens_of
 from pipeline.verdicts.plan import Endpoint, Plan
 
@@ -36,6 +38,7 @@ async def run_tap(settings: Settings) -> int:
     grader = grader_of(settings, catalog, plan(), os.environ, time.time_ns() // 1_000_000)
     tokens = tokens_of(settings.tap_tokens)
     check_binding(settings.host, tokens)
+    check_admin_binding(settings.admin_host, tokens)
     producer = CallProducer(settings, "tap")
     spent = settings.data / "shadow-spent.json"
     app = create_app(plan, base_url, producer, tokens, catalog=catalog, spent=spent, grader=grader)
@@ -44,9 +47,14 @@ async def run_tap(settings: Settings) -> int:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await producer.start()
     try:
-        runner = await serve(app, settings.host, settings.tap_port)
-        await stop.wait()
-        await runner.cleanup()
+        async with AsyncExitStack() as running:
+            tap = await serve(app, settings.host, settings.tap_port)
+            running.push_async_callback(tap.cleanup)
+            if settings.admin_port:
+                logs = create_log_app(producer, tokens)
+                admin = await serve_logs(logs, settings.admin_host, settings.admin_port)
+                running.push_async_callback(admin.cleanup)
+            await stop.wait()
     finally:
         await producer.stop()
     return 0

@@ -22,7 +22,7 @@ ACCESS_HEADER = "x-cutover-token"
 SHUTDOWN_SECONDS = 5.0  # how long calls under way may take to end when the tap is stopped
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_TOKENS = web.AppKey("tokens", frozenset[str])
+TOKENS = web.AppKey("tokens", frozenset[str])
 
 
 def create_app(
@@ -44,8 +44,8 @@ def create_app(
     """
     mirror = Mirror(catalog, base_urls, recorder, Purse(spent), grader)
     tap = Tap(plan_source, base_urls, recorder, mirror, environ, timeout)
-    app = web.Application(middlewares=[_guard] if tokens else [], client_max_size=0)
-    app[_TOKENS] = tokens
+    app = web.Application(middlewares=[guard] if tokens else [], client_max_size=0)
+    app[TOKENS] = tokens
     app.cleanup_ctx.append(tap.connected)
     app.on_response_prepare.append(drop_added_headers)
     app.router.add_get("/healthz", _health(tap))
@@ -60,7 +60,7 @@ async def serve(app: web.Application, host: str, port: int) -> web.AppRunner:
     Raises SettingsError if the address is open to others and no tokens are set, OSError if it
     is taken.
     """
-    check_binding(host, app[_TOKENS])
+    check_binding(host, app[TOKENS])
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -82,14 +82,15 @@ def tokens_of(text: str) -> frozenset[str]:
 
 def check_binding(host: str, tokens: frozenset[str]) -> None:
     """Raises SettingsError if others than this machine could use the tap without a token."""
-    if not tokens and not _is_loopback(host):
+    if not tokens and not is_loopback(host):
         raise SettingsError(
             f"CUTOVER_TAP_TOKENS is not set: {host or 'every address'} is open to others, who "
             "could then use the candidates' API keys; set tokens or bind to 127.0.0.1"
         )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -97,10 +98,10 @@ def _is_loopback(host: str) -> bool:
 
 
 @web.middleware
-async def _guard(request: web.Request, handler: _Handler) -> web.StreamResponse:
+async def guard(request: web.Request, handler: _Handler) -> web.StreamResponse:
     """Lets in who has a token; /healthz is open, as what asks for it can often send no header."""
     given = request.headers.get(ACCESS_HEADER, "").encode("utf-8", "surrogateescape")
-    known = [hmac.compare_digest(given, token.encode()) for token in request.app[_TOKENS]]
+    known = [hmac.compare_digest(given, token.encode()) for token in request.app[TOKENS]]
     if any(known) or request.path == "/healthz":
         return await handler(request)
     message = f"cutover tap: send one of the tap's tokens as {ACCESS_HEADER}"
