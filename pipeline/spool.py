@@ -116,7 +116,7 @@ class State:
         if self._text("cluster"):
             self.produced -= self.sent
             self.advance(sent=0)
-            self.resent = self.trying = 0
+            self.resent = 0  # a batch on its way may have reached the new one: it stays in doubt
         self._set_text("cluster", cluster)
 
     def add(self, other: "State") -> None:
