@@ -1,20 +1,58 @@
 """The small tables around the calls: events, producers' counts, partitions' ends, plans."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from pipeline.feedback import Rated
 from pipeline.store.connect import Client
 
+log = logging.getLogger(__name__)
+
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _Event(msgspec.Struct):
+    """What every event must have, so that it can be stored; times are UTC ms."""
+
+    event_id: str
+    at: _Count
+    kind: str
+    workload: str = ""
+    provider: str = ""
+
+
+class _ProducerCounts(_Event, kw_only=True):
+    producer: str
+    produced: _Count
+    sent: _Count
+    waiting: _Count
+    dropped: _Count
+    resent: _Count = 0
+
+
+class _Mirroring(_Event, kw_only=True):
+    tap: str
+    hour: _Count
+    reason: str
+    calls: _Count
+
+
+_COUNTS = {"producer_counts": _ProducerCounts, "mirroring": _Mirroring}
+
 
 def insert_events(client: Client, cluster: str, events: Sequence[Mapping[str, Any]]) -> None:
-    """Stores events as read from the events topic; producers' and taps' counts go to their own tables."""
-    counts = [e for e in events if e["kind"] == "producer_counts"]
-    mirroring = [e for e in events if e["kind"] == "mirroring"]
-    others = [e for e in events if e["kind"] not in ("producer_counts", "mirroring")]
+    """Stores events as read from the events topic; producers' and taps' counts go to their own tables.
+
+    One that is not as it must be is logged and left out: anybody may write to the topic.
+    """
+    sound = [event for event in events if _is_sound(event)]
+    counts = [e for e in sound if e["kind"] == "producer_counts"]
+    mirroring = [e for e in sound if e["kind"] == "mirroring"]
+    others = [e for e in sound if e["kind"] not in _COUNTS]
     if counts:
         names = ["producer", "at", "produced", "sent", "waiting", "dropped", "resent"]
         rows = [[cluster, *(e.get(n, 0) for n in names)] for e in counts]
@@ -26,6 +64,15 @@ def insert_events(client: Client, cluster: str, events: Sequence[Mapping[str, An
     if others:
         names = ["event_id", "at", "kind", "workload", "provider", "fields"]
         client.insert("events", [_event_row(e) for e in others], column_names=names)
+
+
+def _is_sound(event: Mapping[str, Any]) -> bool:
+    try:
+        msgspec.convert(event, _COUNTS.get(str(event["kind"]), _Event))
+    except msgspec.ValidationError as error:
+        log.warning("an event of kind %.40r is left out: %s", event["kind"], error)
+        return False
+    return True
 
 
 def _event_row(event: Mapping[str, Any]) -> list[Any]:
