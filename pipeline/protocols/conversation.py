@@ -7,7 +7,7 @@ tell conversations apart where nothing names them. Pure; see `scoring/conversati
 import re
 from typing import Any
 
-from pipeline.protocols.values import as_dict, as_text, decode, dicts, parts_text
+from pipeline.protocols.values import as_dict, as_text, decode, parts_text
 
 CONVERSATION_HEADERS = (
     "x-cutover-conversation",
@@ -38,11 +38,10 @@ def conversation_in(request: dict[str, Any]) -> str:
     )
 
 
-def opening(request: dict[str, Any]) -> str:
+def opening(request: dict[str, Any], messages: list[dict[str, Any]]) -> str:
     """The heads of the system prompt and the first user message; "" if there is no such message."""
-    said = request.get("messages") or request.get("input")
-    first, system = as_text(said), ""
-    for message in dicts(said):
+    first, system = as_text(request.get("messages") or request.get("input")), ""
+    for message in messages:
         role = message.get("role")
         if role == "user":
             first = parts_text(message.get("content"))

@@ -9,6 +9,7 @@ from pipeline.protocols.values import as_dict, as_text, dicts, parts_text
 
 _LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens", "max_new_tokens")
 _JSON_FORMATS = frozenset({"json_object", "json_schema"})
+_FORMAT_KEYS = frozenset({"response_format", "text", "output_config", "output_format"})
 _FREE_CHOICES = frozenset({"auto", "none"})
 
 
@@ -16,12 +17,12 @@ def asked(request: dict[str, Any]) -> dict[str, Any]:
     """The fields of an Exchange that the request tells."""
     wanted = _wanted_format(request)
     schema = as_dict(wanted.get("json_schema", wanted)).get("schema")
-    stream = request.get("stream")
+    stream, messages = request.get("stream"), _messages(request)
     return {
         "request_model": as_text(request.get("model")),
-        "prompt": _last_user_text(request),
+        "prompt": _last_user_text(request, messages),
         "conversation": conversation_in(request),
-        "opening": opening(request),
+        "opening": opening(request, messages),
         "tools": _tools(request),
         "tool_required": _tool_required(request.get("tool_choice")),
         "json_wanted": bool(wanted),
@@ -52,11 +53,11 @@ def _messages(request: dict[str, Any]) -> list[dict[str, Any]]:
     return dicts(request.get("messages")) or dicts(request.get("input"))
 
 
-def _last_user_text(request: dict[str, Any]) -> str:
+def _last_user_text(request: dict[str, Any], messages: list[dict[str, Any]]) -> str:
     """The newest text a user wrote; messages that only carry tool results are passed over."""
     if text := as_text(request.get("input")):
         return text
-    for message in reversed(_messages(request)):
+    for message in reversed(messages):
         if message.get("role") == "user" and (text := parts_text(message.get("content"), "\n")):
             return text
     return ""
@@ -84,6 +85,8 @@ def _tool_required(choice: object) -> bool:
 
 def _wanted_format(request: dict[str, Any]) -> dict[str, Any]:
     """The structured output asked for, or {}: Chat, Responses, Anthropic, Anthropic's beta."""
+    if _FORMAT_KEYS.isdisjoint(request):
+        return {}
     places = (
         request.get("response_format"),
         as_dict(request.get("text")).get("format"),

@@ -5,6 +5,7 @@ Weights, patterns and limits are data in `facts/checks.yml`; `docs/quality.md` e
 
 from collections.abc import Callable
 from decimal import Decimal
+from functools import lru_cache
 
 import msgspec
 
@@ -58,17 +59,26 @@ def check_call(
     """
     if failure is not None:
         return _of_failure(failure) if failure.fault is Fault.PROVIDER else {}
-    found = ((name, run(checks, call, finish)) for name, run in _OF_ANSWERS.items())
-    return {name: check for name, check in found if check is not None}
+    found = {}
+    for name, run in _OF_ANSWERS.items():
+        if (check := run(checks, call, finish)) is not None:
+            found[name] = check
+    return found
 
 
 def quality(checks: Checks, results: dict[str, Check]) -> Decimal | None:
     """The weighted mean of the checks that apply, to four digits; None if none does."""
-    weights = {name: checks.checks[name].weight for name in results}
-    total = sum(weights.values())
+    rules = checks.checks
+    return _weighted_mean(tuple([(rules[n].weight, check.value) for n, check in results.items()]))
+
+
+@lru_cache(maxsize=1024)  # most calls pass the same checks
+def _weighted_mean(values: tuple[tuple[Decimal, Decimal], ...]) -> Decimal | None:
+    """Of (weight, value) pairs; None if nothing has a weight."""
+    total = sum(weight for weight, _ in values)
     if not total:
         return None
-    mean = sum(weights[name] * check.value for name, check in results.items()) / total
+    mean = sum(weight * value for weight, value in values) / total
     return mean.quantize(_QUALITY_STEP)
 
 

@@ -9,7 +9,9 @@
 Pure: the same bytes, received at the same time, under the same rules give the same rows.
 """
 
+from functools import lru_cache
 from hashlib import sha256
+from operator import attrgetter
 
 import msgspec
 
@@ -34,6 +36,7 @@ _WORDS = (
     "workload", "app", "team", "stage", "provider", "host", "request_model", "response_model",
     "model", "finish_reason",
 )  # fmt: skip
+_ids, _words = attrgetter(*_IDS), attrgetter(*_WORDS)
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -225,17 +228,23 @@ def believed_usage(call: Call) -> tuple[Usage | None, tuple[str, ...]]:
 
 def without_keys(row: ScoredCall) -> ScoredCall:
     """The row with keys blanked out of everything a caller or a gateway could name."""
-    ids = {name: getattr(row, name) for name in _IDS}
-    words = {name: getattr(row, name) for name in _WORDS}
-    everything = "\n".join((*ids.values(), *words.values(), *row.tags, *row.tags.values()))
-    if redact(everything) == everything:
+    ids, words = _ids(row), _words(row)
+    if _has_no_keys(words) and _has_no_keys((*row.tags, *row.tags.values())) and _is_clean(ids):
         return row
     return msgspec.structs.replace(
         row,
         tags={redact(name): redact(value) for name, value in row.tags.items()},
-        **{name: _hidden(id) for name, id in ids.items()},
-        **{name: redact(text) for name, text in words.items()},
+        **{name: _hidden(id) for name, id in zip(_IDS, ids, strict=True)},
+        **{name: redact(text) for name, text in zip(_WORDS, words, strict=True)},
     )
+
+
+def _is_clean(texts: tuple[str, ...]) -> bool:
+    everything = "\n".join(texts)
+    return redact(everything) == everything
+
+
+_has_no_keys = lru_cache(maxsize=4096)(_is_clean)  # names and tags repeat from call to call
 
 
 def _hidden(id: str) -> str:
