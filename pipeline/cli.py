@@ -13,6 +13,7 @@ from pathlib import Path
 from pipeline.embedded.supervisor import ChildError
 from pipeline.kafka import KafkaError
 from pipeline.reading import UnreadableFileError
+from pipeline.report.snapshot import SnapshotError
 from pipeline.settings import Settings, SettingsError
 from pipeline.store.connect import StoreError
 from pipeline.store.migrate import MigrationError
@@ -49,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ChildError,
         StoreError,
         MigrationError,
+        SnapshotError,
         VersionTakenError,
         OSError,
         UnreadableFileError,
@@ -132,6 +134,14 @@ def _parser() -> argparse.ArgumentParser:
     again.add_argument("--provider", default="", help="its id (default: all)")
     again.add_argument("--apply", action="store_true", help="make the changes a new cost version")
     again.add_argument("--note", default="", help="why, kept with the version")
+    report = add("report", _report, "the management report, as PDF, PPTX or HTML")
+    report.add_argument("--lang", choices=["en", "zh"], default="en", help="language (default en)")
+    report.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help=".pdf, .pptx or .html"
+    )
+    report.add_argument(
+        "--snapshot", default="", metavar="ID", help="make an older report again, with its numbers"
+    )
     return parser
 
 
@@ -321,6 +331,23 @@ def _moment(text: str) -> datetime:
     """A UTC time of ISO 8601; with another zone's offset it is converted."""
     moment = datetime.fromisoformat(text)
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _report(options: argparse.Namespace, settings: Settings) -> int:
+    from pipeline.report.command import FORMS, write_report  # noqa: PLC0415
+    from pipeline.report.fonts import MissingError  # noqa: PLC0415
+
+    out: Path = options.out
+    if out.suffix not in FORMS:
+        raise UsageError(f"--out {out}: the name must end in {', '.join(FORMS)}")
+    if not out.parent.is_dir():
+        raise UsageError(f"--out {out}: there is no folder {out.parent}")
+    try:
+        name = write_report(settings, options.lang, out, options.snapshot)
+    except MissingError as error:
+        raise UsageError(str(error)) from None
+    print(f"wrote {out}, snapshot {name}")
+    return 0
 
 
 def _check_format(name: str) -> None:

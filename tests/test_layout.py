@@ -32,6 +32,8 @@ HOMES = {
     "pandas": ["dashboards"],
     "numpy": ["pipeline/verdicts"],
     "scipy": ["pipeline/verdicts"],
+    "typst": ["pipeline/report/pdf.py"],
+    "pptx": ["pipeline/report/slides.py"],
 }
 EVERYWHERE = {"msgspec"}  # typed values, in the core too
 OF_THE_CORE = EVERYWHERE | {"jsonschema_rs", "numpy", "scipy", "opentelemetry", "google"}

@@ -25,6 +25,7 @@ from pipeline.report.document import (
     Table,
 )
 from pipeline.report.findings import gate_tone, verdict_tone
+from pipeline.report.numbers import signed
 from pipeline.report.snapshot import ArmSums, Gate, Snapshot, Verdict
 from pipeline.report.words import Words
 from pipeline.savings import Saving
@@ -100,6 +101,7 @@ def _forests(words: Words, snapshot: Snapshot, plan: Plan, key: str) -> Iterator
         yield Forest(
             title=title,
             rows=tuple(_interval(words, gate, _currency(plan, verdict)) for gate in verdict.gates),
+            heads=(words("gates.gate"), words("gates.state"), words("gates.loss_head")),
             margin=words("gates.margin"),
             better=words("gates.better"),
             note=words(
@@ -124,13 +126,17 @@ def _interval(words: Words, gate: Gate, currency: str) -> Interval:
     def place(value: float | None) -> float | None:
         return None if value is None else (value - gate.margin) / reach
 
-    margin = _loss(words, gate.unit, gate.margin, currency)
+    def number(value: float | None) -> str:
+        return _loss(words, gate.unit, value)
+
+    margin = words.show.points(gate.margin) if gate.unit == "points" else number(gate.margin)
+    if gate.unit not in ("points", "ratio"):
+        margin = f"{margin} {gate.unit or currency}".rstrip()
     if gate.estimate is None:
         text = words("gates.loss.unknown", margin=margin)
     else:
-        low, high = (_loss(words, gate.unit, v, currency) for v in (gate.lower, gate.upper))
-        loss = _loss(words, gate.unit, gate.estimate, currency)
-        text = words("gates.loss", loss=loss, span=f"{low} – {high}", margin=margin)
+        span = f"{number(gate.lower)} – {number(gate.upper)}"
+        text = words("gates.loss", loss=number(gate.estimate), span=span, margin=margin)
     return Interval(
         label=words.gate(gate.gate),
         text=text,
@@ -142,12 +148,13 @@ def _interval(words: Words, gate: Gate, currency: str) -> Interval:
     )
 
 
-def _loss(words: Words, unit: str, value: float | None, currency: str) -> str:
+def _loss(words: Words, unit: str, value: float | None) -> str:
+    """A loss without its unit, which stands once behind the margin."""
+    if value is None:
+        return words.show.count(None)
     if unit == "points":
-        return words.show.points(value)
-    if unit == "ratio":
-        return words.show.ratio(value)
-    return words.show.count(None) if value is None else f"{value:+.4f} {unit or currency}"
+        return signed(100 * value, 2)
+    return words.show.ratio(value) if unit == "ratio" else signed(value, 4)
 
 
 def _comparison(words: Words, snapshot: Snapshot, key: str) -> Block:

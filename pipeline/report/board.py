@@ -29,7 +29,7 @@ from pipeline.report.words import Words
 from pipeline.savings import Saving, total
 from pipeline.verdicts.plan import Plan
 
-PROVIDERS_SHOWN = 6
+PROVIDERS_SHOWN, WORKLOADS_SHOWN = 6, 8
 OTHERS = "#B9C2BF"
 
 
@@ -136,10 +136,7 @@ def trend(
     markers = [Marker(at=snapshot.taken_at, label=words("trend.report"))]
     if plan and plan.deadline:
         markers.append(Marker(at=plan.deadline.astimezone(UTC), label=words("trend.deadline")))
-    if workload:
-        markers += [
-            Marker(at=change.at) for change in snapshot.stages if change.workload == workload
-        ]
+    changes = tuple(change.at for change in snapshot.stages if change.workload == workload)
     actual = figures.actual_curve(snapshot, workload)
     return Trend(
         title=title,
@@ -148,6 +145,8 @@ def trend(
             Curve(name=words("trend.planned"), color=MUTED, points=figures.planned_curve(snapshot, workload), planned=True),
         ),
         markers=tuple(markers),
+        changes=changes,
+        changes_name=words("trend.changes") if changes else "",
         note=note if actual else words("trend.empty"),
     )  # fmt: skip
 
@@ -162,8 +161,16 @@ def _workloads(words: Words, snapshot: Snapshot, plan: Plan, saved: dict[str, Sa
         Column(head=words("workloads.next"), width=1.7),
         Column(head=words("workloads.saved"), width=1.5, number=True),
     )
-    rows = tuple(_workload(words, snapshot, plan, key, saved.get(key)) for key in plan.workloads)
-    return Table(title=words("workloads.title"), columns=columns, rows=rows)
+    keys = list(plan.workloads)
+    if len(keys) > WORKLOADS_SHOWN:
+        keys = sorted(keys, key=lambda key: figures.badness(snapshot, key))[:WORKLOADS_SHOWN]
+    counts = {"n": len(keys), "all": len(plan.workloads)}
+    return Table(
+        title=words("workloads.title"),
+        columns=columns,
+        rows=tuple(_workload(words, snapshot, plan, key, saved.get(key)) for key in keys),
+        note=words("workloads.more", **counts) if len(keys) < len(plan.workloads) else "",
+    )
 
 
 def _workload(
@@ -187,7 +194,7 @@ def _workload(
         Cell(text=show.percent(figures.actual(snapshot, key), 0)),
         Cell(
             text=coming.name if coming else words("figure.last"),
-            note=show.moment(coming.starts.astimezone(UTC)) if coming else "",
+            note=f"{coming.starts.astimezone(UTC):%Y-%m-%d %H:%M}" if coming else "",
         ),
         Cell(text=money.value, note=show.money_span(span, snapshot.currency) if span else ""),
     )

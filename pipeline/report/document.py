@@ -82,18 +82,20 @@ class Curve(Series, frozen=True, kw_only=True):
 
 
 class Marker(msgspec.Struct, frozen=True, kw_only=True):
-    """A moment in a trend; `label` "" for one of many of the same kind."""
+    """A moment in a trend."""
 
     at: datetime
-    label: str = ""
+    label: str
 
 
 class Trend(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Shares (0 to 1) over time."""
+    """Shares (0 to 1) over time; `changes` are moments of one kind, shown as triangles."""
 
     title: str
     curves: tuple[Curve, ...]
     markers: tuple[Marker, ...] = ()
+    changes: tuple[datetime, ...] = ()
+    changes_name: str = ""
     note: str = ""
 
 
@@ -130,6 +132,7 @@ class Interval(msgspec.Struct, frozen=True, kw_only=True):
 class Forest(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     title: str
     rows: tuple[Interval, ...]
+    heads: tuple[str, str, str]  # words for label, state and numbers
     margin: str  # words for the line at 0
     better: str  # for what lies left of it
     note: str = ""

@@ -112,6 +112,13 @@ def verdict_of(snapshot: Snapshot, workload: str) -> Verdict | None:
     return min(found, key=lambda v: (_rank(v), -ms(v.at)), default=None)
 
 
+def badness(snapshot: Snapshot, workload: str) -> tuple[int, float]:
+    """Sorts workloads by verdict, the worst first, and then by how far they are behind the plan."""
+    verdict = verdict_of(snapshot, workload)
+    behind = (planned(snapshot, workload) or 0) - (actual(snapshot, workload) or 0)
+    return (_rank(verdict) if verdict else len(WORST_FIRST), -behind)
+
+
 def _rank(verdict: Verdict) -> int:
     return (
         WORST_FIRST.index(verdict.verdict) if verdict.verdict in WORST_FIRST else len(WORST_FIRST)

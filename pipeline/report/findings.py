@@ -38,6 +38,7 @@ def gate_tone(words: Words, state: str) -> Tone:
 def overall_tone(words: Words, snapshot: Snapshot) -> Tone:
     """The whole migration's state: the worst there is to say."""
     found = {verdict.verdict for verdict in snapshot.verdicts}
+    judged = {verdict.workload for verdict in snapshot.verdicts}
     actual, planned = figures.actual(snapshot), figures.planned(snapshot)
     if found & {"ROLLBACK", "BLOCKED"}:
         return Tone(mark="▼", word=words("tone.action"), color=BAD)
@@ -45,6 +46,8 @@ def overall_tone(words: Words, snapshot: Snapshot) -> Tone:
         return Tone(mark="○", word=words("tone.unknown"), color=NEUTRAL)
     if planned - actual > BEHIND:
         return Tone(mark="■", word=words("tone.behind"), color=WARN)
+    if snapshot.plan and snapshot.plan.workloads.keys() - judged:
+        return Tone(mark="○", word=words("tone.unproven"), color=NEUTRAL)
     return Tone(mark="▲", word=words("tone.on_plan"), color=GOOD)
 
 
@@ -223,7 +226,7 @@ def _ask(words: Words, snapshot: Snapshot, plan: Plan, key: str) -> Iterator[Poi
         yield Point(head=words("ask.back", workload=name), text=text, tone=tone)
     elif verdict.verdict == "BLOCKED":
         reason = words.reason(verdict.reason_en, verdict.reason_zh)
-        text = words("ask.unblock.text", owner=owner, reason=reason)
+        text = words("ask.unblock.text", owner=owner, reason=reason) if work.owner else reason
         yield Point(head=words("ask.unblock", workload=name), text=text, tone=tone)
     elif verdict.verdict == "PROMOTE":
         yield _approve(words, snapshot, work, name, baseline, tone)

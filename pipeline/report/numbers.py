@@ -70,24 +70,11 @@ class Numbers:
             return UNKNOWN
         return f"{at.year}年{at.month}月{at.day}日" if self._zh else f"{at.day} {at:%B} {at.year}"
 
-    def percent_span(self, estimate: Estimate | None, digits: int = 1) -> str:
-        """0.8 – 1.4 %"""
-        if estimate is None:
-            return ""
-        low = minus(100 * estimate.low, digits)
-        return f"{low} – {self.percent(estimate.high, digits)}"
-
     def points_span(self, estimate: Estimate | None, digits: int = 2) -> str:
-        """−0.20 – +1.31 pp"""
+        """−0.20 – +1.31, in percentage points."""
         if estimate is None:
             return ""
-        return f"{signed(100 * estimate.low, digits)} – {self.points(estimate.high, digits)}"
-
-    def latency_span(self, estimate: Estimate | None) -> str:
-        """810 ms – 1.02 s"""
-        if estimate is None:
-            return ""
-        return f"{self.milliseconds(estimate.low)} – {self.milliseconds(estimate.high)}"
+        return f"{signed(100 * estimate.low, digits)} – {signed(100 * estimate.high, digits)}"
 
 
 def minus(value: float, digits: int) -> str:
