@@ -55,7 +55,7 @@ def run(broker: str = "apache", rounds: int = ROUNDS) -> dict[str, float]:
     """Median calls a second of each case over interleaved rounds, and the ratios between them."""
     rules = demo_rules()
     lines = demo_lines(rules, max(CALLS.values()))
-    with TemporaryDirectory() as folder, _servers(broker, Path(folder)) as settings:
+    with TemporaryDirectory() as folder, servers(broker, Path(folder)) as settings:
         topics = {kind: _filled(settings, kind, lines[:count]) for kind, count in CALLS.items()}
         bench = Bench(settings, topics)
         found: dict[str, list[float]] = {name: [] for name in (*CONTENDERS, "limit")}
@@ -78,7 +78,7 @@ def run(broker: str = "apache", rounds: int = ROUNDS) -> dict[str, float]:
 
 
 @contextmanager
-def _servers(broker: str, folder: Path) -> Iterator[Settings]:
+def servers(broker: str, folder: Path) -> Iterator[Settings]:
     """A broker and the store, on this machine."""
     with ExitStack() as up:
         kafka = up.enter_context(
