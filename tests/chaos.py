@@ -50,7 +50,7 @@ from pipeline.store.migrate import migrate
 FROZEN_SECONDS = 8.0  # longer than a worker's session of 6 s
 MOST_WORKERS = 3
 CALLS_A_SECOND = 150
-PATIENCE = 120.0
+PATIENCE = 180.0
 ROOM = 512 * 1024  # bytes for records that wait for Kafka, on disk and again in memory
 BURST = 1500  # calls that do not fit into both
 kafka.WAITING_BYTES = ROOM
@@ -240,12 +240,19 @@ class Chaos:
 
     async def insert(self, fault: faulty_store.Fault) -> None:
         self.proxy.strike(fault)
-        await self.proxy.until_struck()
+        await self.struck()
+
+    async def struck(self) -> None:
+        """Waits until the fault has met an insert."""
+        async with asyncio.timeout(PATIENCE):
+            while self.proxy.armed:
+                self.tend()
+                await asyncio.sleep(0.02)
 
     async def insert_of_the_dead(self) -> None:
         """A worker dies, its insert is on its way for longer than it takes others to go on."""
         self.proxy.strike(faulty_store.late(12))
-        await self.proxy.until_struck()
+        await self.struck()
         while self.workers:  # whoever sent it
             self._taken_out().process.kill()
         self.worker()

@@ -29,11 +29,10 @@ class FaultyStore:
         """The next insert meets this fault."""
         self._next = fault
 
-    async def until_struck(self) -> None:
-        """Waits until the fault has met an insert."""
-        async with asyncio.timeout(60):
-            while self._next:
-                await asyncio.sleep(0.02)
+    @property
+    def armed(self) -> bool:
+        """True until the fault has met an insert."""
+        return self._next is not None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["FaultyStore"]:
