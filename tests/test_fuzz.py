@@ -17,6 +17,7 @@ from mutations import MUTATIONS
 from records import STARTED, anthropic_record
 from samples import CASES, shared_files
 from test_formats import RULES, assert_storable
+from test_otel import DOCUMENTS, as_protobuf
 
 from pipeline.calls import Ignored, Rejected
 from pipeline.files import messages
@@ -44,6 +45,7 @@ def corpus() -> dict[str, list[bytes]]:
         found.setdefault(case["format"], []).append(case["record"].encode())
     for file, format in shared_files():
         found.setdefault(format, []).extend(messages(file))
+    found["otlp"] += [as_protobuf(document) for document in DOCUMENTS]
     return {name: [r for r in records if len(r) <= LONGEST] for name, records in found.items()}
 
 
