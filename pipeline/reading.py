@@ -7,6 +7,7 @@ import gzip
 import io
 import re
 import sys
+from base64 import b64decode
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,8 @@ _GZIP, _ZSTD, _PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
 _LINE_FEED = b"\n"
 _STRUCTURE = re.compile(rb'["\\{}\[\],]')
 _SPACE = b" \t\r\n"
+_HEAD = 1000  # of a value: an envelope's own fields come first
+_ENVELOPE_MARKS = (b'"value_base64":', b'"payload":', b'"body":')
 
 
 class UnreadableFileError(ValueError):
@@ -61,14 +64,43 @@ def opened(file: Path) -> Iterator[IO[bytes]]:
 def read_values(stream: IO[bytes], name: str) -> Iterator[bytes]:
     """The stream's messages: lines, JSON values, the items of JSON arrays, or rows of a table as JSON.
 
-    What is no JSON comes as the lines it has. Raises UnreadableFileError for a damaged archive, or
-    for Parquet where its reader is missing.
+    What is no JSON comes as the lines it has; of dumped Kafka messages and recorded HTTP requests
+    what they carry. Raises UnreadableFileError for a damaged archive, or for Parquet where its
+    reader is missing.
     """
     source = _Peekable(stream)
     try:
-        yield from _values(source, name)
+        yield from map(_carried, _values(source, name))
     except (EOFError, gzip.BadGzipFile, zstandard.ZstdError) as error:
         raise UnreadableFileError(f"{name}: damaged, the rest is not read: {error}") from None
+
+
+class _Envelope(msgspec.Struct):
+    """A dumped Kafka message, as kcat -J writes it or in base64, or a recorded HTTP request."""
+
+    topic: str | None = None
+    payload: str | None = None
+    value_base64: str | None = None
+    method: str | None = None
+    body: str | None = None
+
+
+_envelopes = msgspec.json.Decoder(_Envelope)
+
+
+def _carried(value: bytes) -> bytes:
+    """What an envelope carries; any other value is itself."""
+    if not any(mark in value[:_HEAD] for mark in _ENVELOPE_MARKS):
+        return value
+    try:
+        envelope = _envelopes.decode(value)
+        if envelope.topic is not None and envelope.value_base64:
+            return b64decode(envelope.value_base64, validate=True)
+    except (ValueError, RecursionError):
+        return value
+    carried = envelope.payload if envelope.topic is not None else None
+    carried = envelope.body if envelope.method is not None else carried
+    return carried.encode() if carried else value
 
 
 def _values(source: "_Peekable", name: str) -> Iterator[bytes]:

@@ -45,7 +45,7 @@ OTHERS = [case for case in CASES if "ignored" in case or "rejected" in case]
 
 def test_every_case_is_read_whole_and_every_format_has_some() -> None:
     assert all(set(case) <= KEYS for case in CASES)
-    assert {case["format"] for case in SCORED} == set(FORMATS) - {"cutover", "litellm"}
+    assert {case["format"] for case in SCORED} == set(FORMATS) - {"cutover"}
 
 
 @pytest.mark.parametrize("case", SCORED, ids=name_of)
@@ -172,3 +172,27 @@ def test_what_langfuse_reckoned_is_what_we_reckon(name: str) -> None:
     for row in rows:
         assert row.cost is not None and row.gateway_cost_usd is not None
         assert abs(row.cost - row.gateway_cost_usd) < Decimal("0.000001")
+
+
+# The shared files that hold no records of a gateway, and why.
+NO_RECORDS = {
+    "apisix/access_log_line.json": "a line of text with its format beside it",
+    "apisix/llm_summary_from_test.json": "a summary without its entry",
+    "litellm-fixtures/langfuse_otel_generation_2026.json": "part of a span, without ids and times",
+}
+
+
+def every_shared_file() -> list[str]:
+    found = SAMPLES.rglob("*.json*") if SAMPLES else []
+    names = [file.relative_to(SAMPLES).as_posix() for file in found]  # type: ignore[arg-type]
+    return sorted(name for name in names if ".index." not in name and name not in NO_RECORDS)
+
+
+@needs_samples
+@pytest.mark.parametrize("name", every_shared_file())
+def test_nothing_in_the_shared_samples_is_rejected(name: str) -> None:
+    """A call, or sound and no call: spans of other programs, metrics, ordinary traffic."""
+    assert SAMPLES
+    for value in messages(SAMPLES / name):
+        rows = score_message(value, RECEIVED, RULES)
+        assert not [row.detail for row in rows if isinstance(row, Rejected)]

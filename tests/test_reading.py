@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import sys
+from base64 import b64encode
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -149,3 +150,31 @@ def test_folders_give_the_logs_below_them_in_order(tmp_path: Path) -> None:
         file.write_bytes(b"{}")
     assert [f.relative_to(tmp_path).as_posix() for f in log_files([tmp_path])] == wanted
     assert log_files([tmp_path / "notes.md"]) == [tmp_path / "notes.md"]  # named, so wanted
+
+
+# --- envelopes ------------------------------------------------------------------------------------
+
+RECORD = b'{"cutover":1,"call_id":"a"}'
+ENVELOPES = [
+    {"topic": "llm.calls", "partition": 0, "offset": 7, "key": "k", "payload": RECORD.decode()},
+    {"topic": "t", "key": None, "headers": {}, "value_base64": b64encode(RECORD).decode()},
+    {"method": "POST", "content_type": "application/json", "body": RECORD.decode()},
+]
+NO_ENVELOPES = [
+    b'{"ai":{"payload":{}}}',
+    b'{"body":5}',
+    b'{"payload":"x"}',
+    b'{"topic":"t","value_base64":"?"}',
+    b'{"topic":"t","payload":null}',
+]
+
+
+@pytest.mark.parametrize("envelope", ENVELOPES, ids=lambda e: next(reversed(e)))
+def test_of_a_dumped_message_or_a_recorded_request_the_content_is_read(envelope: dict) -> None:
+    line = json.dumps(envelope).encode()
+    assert list(read_values(io.BytesIO(line + b"\n" + RECORD), "dump")) == [RECORD, RECORD]
+
+
+@pytest.mark.parametrize("value", NO_ENVELOPES)
+def test_what_only_looks_like_an_envelope_is_itself(value: bytes) -> None:
+    assert list(read_values(io.BytesIO(value), "log")) == [value]

@@ -1,10 +1,11 @@
-"""LiteLLM proxy: StandardLoggingPayload, as an array, as NDJSON, or one object a message.
+"""LiteLLM proxy: StandardLoggingPayload, as an array, as NDJSON, or one object a message; spend rows.
 
 Knows tokens, times, status, both sides' text (unless redacted). Does not know: HTTP status of a
 success, the provider's own finish word and ids on most routes (the answer is rewritten into
 OpenAI's shape, so protocol findings would be LiteLLM's, not the provider's, and are left out),
 whether a retry hid a failure from the user, and, before 1.106, that a stream broke off.
-A cost of 0 with tokens is "not in LiteLLM's price map", so unknown.
+A cost of 0 with tokens is "not in LiteLLM's price map", so unknown. Rows of the spend log have the
+same, less the upstream's address and, unless prompts are stored, both sides' text.
 """
 
 import re
@@ -16,9 +17,10 @@ from urllib.parse import SplitResult, urlsplit
 import msgspec
 
 from pipeline.calls import Call, Exchange, Protocol, Usage, VendorError
-from pipeline.formats.records import not_a_call
+from pipeline.formats.records import json_object, not_a_call, split_records
 from pipeline.protocols import read_parsed
 from pipeline.protocols.tokens import count, part
+from pipeline.protocols.values import decode
 
 _PROTOCOLS = {
     "completion": Protocol.OPENAI_CHAT,
@@ -31,7 +33,10 @@ _CLIENT_GONE = "499"
 _AUTOMATIC_TAG = "User-Agent:"
 _REDACTED = "redacted-by-litellm"
 _SPURIOUS = "StopAsyncIteration"
+_SPEND = b'"spend":'  # a column of the spend log, no field of the payload
 _TOO_DEAR = 1_000_000  # USD; no call costs that
+
+split = split_records
 
 
 class Payload(msgspec.Struct):
@@ -67,7 +72,7 @@ class Payload(msgspec.Struct):
 
 
 _decoder = msgspec.json.Decoder(Payload)
-_raw_array = msgspec.json.Decoder(list[msgspec.Raw])
+_rows = msgspec.json.Decoder(dict[str, Any])
 
 
 def detect(value: bytes) -> bool:
@@ -75,16 +80,9 @@ def detect(value: bytes) -> bool:
     return b'"call_type"' in value and b'"startTime"' in value
 
 
-def split(value: bytes) -> list[bytes]:
-    """The records of one message: the elements of an array, or one a line. Raises DecodeError."""
-    if value.lstrip()[:1] == b"[":
-        return [bytes(item) for item in _raw_array.decode(value)]
-    return [line for line in value.split(b"\n") if line.strip()]
-
-
 def read(record: bytes) -> Call:
     """The call of one payload. Raises msgspec.DecodeError or ValidationError, which name the field."""
-    p = _decoder.decode(record)
+    p = _of_spend_row(record) if _SPEND in record else _decoder.decode(record)
     error = p.error_information or {}
     if error.get("error_class") == _SPURIOUS:
         raise not_a_call("the end of a Responses stream, logged again as a failure")
@@ -120,6 +118,25 @@ def read(record: bytes) -> Call:
         gateway_cost_usd=_cost(p),
         exchange=_exchange(p, error, code),
     )
+
+
+def _of_spend_row(record: bytes) -> Payload:
+    """A row of the spend log as the payload it was made from: JSON inside strings, other names."""
+    row = _rows.decode(record)
+    metadata = json_object(row.get("metadata"))
+    tags = row.get("request_tags")
+    told = {
+        "id": row.get("request_id"),
+        "metadata": metadata,
+        "error_information": metadata.get("error_information"),
+        "request_tags": decode(tags) if isinstance(tags, str) else tags,
+        "response_cost": row.get("spend"),
+        "cache_hit": row.get("cache_hit") in (True, "True"),
+        "model_parameters": json_object(row.get("proxy_server_request")),
+        "messages": decode(row["messages"]) if isinstance(row.get("messages"), str) else None,
+        "response": json_object(row.get("response")),
+    }
+    return msgspec.convert(row | told, Payload)
 
 
 def _exchange(p: Payload, error: dict[str, Any], code: str) -> Exchange:
