@@ -58,8 +58,11 @@ async def test_pairs_reasons_and_ratings_arrive_once_and_shadows_are_no_traffic(
             moving = plan(f"{url}/anthropic", f"{url}/moonshot", shadow=SHADOW, model="kimi-k2.6")
             async with tap(moving, producer) as address:
                 asked = await asyncio.gather(*(ask(address, number) for number in range(TALKS)))
-                while producer.produced < 3 * TALKS:
-                    await asyncio.sleep(0.05)
+
+                async def all_is_in_kafka() -> bool:
+                    return producer.counts.sent == 3 * TALKS
+
+                await until(all_is_in_kafka, running)
         await rate(settings, asked[0])
 
         async def all_is_there() -> bool:
