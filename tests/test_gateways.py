@@ -115,6 +115,15 @@ def test_a_generation_around_another_is_not_counted_twice() -> None:
     assert [isinstance(each, Ignored) or each.call_id for each in found] == [True, "b"]
 
 
+def test_ids_of_any_type_do_not_stop_a_trace() -> None:
+    odd: tuple[Any, ...] = ({}, [], None, True, 1.5)
+    kin = [
+        {"id": x, "parentObservationId": x, "type": "GENERATION", "usageDetails": x} for x in odd
+    ]
+    trace = {"id": "t", "traceId": "t", "observations": kin}
+    assert len(score_message(json.dumps(trace).encode(), RECEIVED, RULES)) == len(odd)
+
+
 def test_a_record_without_an_id_is_one_call_however_often_it_is_written() -> None:
     record = next(c["record"] for c in SCORED if "hung up" in c["name"]).encode()
     (one,), (two,), (other,) = calls(record), calls(record), calls(record.replace(b"700", b"701"))

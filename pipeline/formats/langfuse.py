@@ -189,9 +189,9 @@ def _opened(value: bytes) -> list[bytes]:
         return [value]
     trace = export.trace or (_traces.decode(value) if export.observations is not None else Trace())
     kin = [_kin.decode(each) for each in within]
-    wrapping = {k.parentObservationId for k in kin if k.type == "GENERATION"}
+    wrapping = {r.text(k.parentObservationId) for k in kin if k.type == "GENERATION"} - {""}
     return [
-        _joined(bytes(each), trace, k.id is not None and k.id in wrapping)
+        _joined(bytes(each), trace, r.text(k.id) in wrapping)
         for each, k in zip(within, kin, strict=True)
     ]
 
