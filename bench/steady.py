@@ -43,8 +43,8 @@ _SIZES = """
 
 def run(broker: str = "apache", seconds: int = SECONDS) -> dict[str, float]:
     """Freshness in ms, the worker's memory in MB over time, bytes a call on disk after merges."""
-    with TemporaryDirectory() as folder, servers(broker, Path(folder)) as settings:
-        settings = replace(settings, worker_port=free_port(8501))
+    with TemporaryDirectory() as folder, servers(broker, Path(folder)) as beside:
+        settings = replace(beside, worker_port=free_port(8501))
         asyncio.run(ensure_topics(settings))
         migrate(settings, demo_rules().catalog)
         argv = [sys.executable, "-m", "pipeline.cli", "worker"]
@@ -105,7 +105,12 @@ def _resident_mb(pid: int) -> int:
 
 def _bytes_a_call(client: Client, calls: int) -> dict[str, float]:
     for (table,) in client.query("SHOW TABLES WHERE NOT name LIKE '%v_%'").result_rows:
-        if client.command(f"SELECT engine LIKE '%MergeTree' FROM system.tables WHERE database = currentDatabase() AND name = '{table}'") == 1:
+        if (
+            client.command(
+                f"SELECT engine LIKE '%MergeTree' FROM system.tables WHERE database = currentDatabase() AND name = '{table}'"
+            )
+            == 1
+        ):
             client.command(f"OPTIMIZE TABLE `{table}` FINAL")
     sizes = dict(client.query(_SIZES).result_rows)
     return {

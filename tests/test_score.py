@@ -145,6 +145,27 @@ def test_an_unknown_model_has_no_cost_and_says_so() -> None:
     assert (row.cost, row.cost_unknown, row.model) == (None, "unknown_model", "claude-none")
 
 
+MODELS = [
+    # asked for, named by the answer: is it another one?
+    ("claude-sonnet-4-5", "claude-sonnet-4-5-20250929", False),
+    ("claude-sonnet-4-5-20250929", "claude-haiku-4-5", True),
+    ("claude-sonnet-4-5", "an-alias-of-the-gateway", False),
+    ("an-alias-of-the-gateway", "claude-haiku-4-5", False),
+]
+
+
+@pytest.mark.parametrize(("asked", "named", "other"), MODELS)
+def test_an_answer_of_another_model_than_the_one_asked_for_is_a_finding(
+    asked: str, named: str, other: bool
+) -> None:
+    request = json.dumps(
+        {"model": asked, "messages": [{"role": "user", "content": "Will it rain?"}]}
+    )
+    row = score(request=request, response=message(model=named))
+    assert ("other_response_model" in row.findings) == other
+    assert row.checks["protocol_conformance"] == (D("0.75") if other else 1)
+
+
 def test_a_flat_rate_plan_has_no_price_by_the_token() -> None:
     row = score(
         host="api.z.ai",

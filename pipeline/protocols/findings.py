@@ -23,6 +23,7 @@ FINDINGS: Final[dict[str, str]] = {
     "missing_final_event": "The stream has no response.completed, .incomplete or .failed event.",
     "missing_response_id": "The answer has no id.",
     "missing_response_model": "The answer does not name the model that gave it.",
+    "other_response_model": "The answer names another model than the one that was asked for.",
     "missing_finish_reason": "The answer ended without saying why.",
     "unknown_finish_reason": "The finish reason is not one of this protocol's words.",
     "finish_reason_mismatch": "The finish reason and the presence of tool calls contradict each other.",

@@ -144,6 +144,7 @@ def score_call(call: Call, received_at: int, rules: Rules) -> ScoredCall:
         at_ms=started_at,
     )
     finish = catalog.finish_class(provider, exchange.finish_reason) or ""
+    call = with_model_finding(call, catalog, provider)
     checks = check_call(rules.checks, call, failure, finish)
     return ScoredCall(
         call_id=call.call_id,
@@ -195,7 +196,7 @@ def score_call(call: Call, received_at: int, rules: Rules) -> ScoredCall:
         checks={name: check.value for name, check in checks.items()},
         evidence={name: redact(check.evidence) for name, check in checks.items() if check.evidence},
         checks_version=rules.checks.version,
-        findings=exchange.findings,
+        findings=call.exchange.findings,
         doubts=(
             *call.doubts,
             *doubts,
@@ -224,6 +225,24 @@ def believed_usage(call: Call) -> tuple[Usage | None, tuple[str, ...]]:
     if usage and max(usage.input_tokens or 0, usage.output_tokens or 0) > MOST_TOKENS_BELIEVED:
         return None, ("bad_token_count",)
     return usage, ("bad_token_count",) if "bad_token_count" in call.exchange.findings else ()
+
+
+def with_model_finding(call: Call, catalog: Catalog, provider: str) -> Call:
+    """The call, with a finding if its answer names a model that is not the one asked for.
+
+    Names of one model (aliases, dated versions) are told by the catalog; it is not said of others.
+    """
+    exchange = call.exchange
+    if exchange.response_model in ("", exchange.request_model):
+        return call
+    asked = catalog.model(provider, exchange.request_model)
+    came = catalog.model(provider, exchange.response_model)
+    if not asked or not came or asked.id == came.id:
+        return call
+    findings = (*exchange.findings, "other_response_model")
+    return msgspec.structs.replace(
+        call, exchange=msgspec.structs.replace(exchange, findings=findings)
+    )
 
 
 def without_keys(row: ScoredCall) -> ScoredCall:
