@@ -35,8 +35,8 @@ format: .venv/dev ## format the code and mend what ruff can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/dev ## measure speed on this machine
-	$(BIN)/python -m bench
+bench: .venv/dev ## measure speed on this machine (ONLY="score tap": some of it)
+	PYTHONPATH=.:tests $(BIN)/python -m bench $(ONLY)
 
 lock: .venv/dev ## resolve the dependencies anew into the two lock files
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \

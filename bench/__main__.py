@@ -1,7 +1,7 @@
 """Runs the benchmarks named, or all of them, and prints and writes what they measured.
 
-    python -m bench                  # everything: about an hour
-    python -m bench score pipelines  # some; the others' figures stay as they are in results.json
+python -m bench                  # everything: about an hour
+python -m bench score pipelines  # some; the others' figures stay as they are in results.json
 """
 
 import json
@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results.json"
-BENCHMARKS = ("score", "formats", "store", "pipelines", "steady", "tap")
+BENCHMARKS = ("score", "formats", "store", "pipelines", "steady", "tap", "pages")
 
 
 def main() -> None:
