@@ -1,7 +1,14 @@
-"""The plan as its file has it: read when asked for, read again when the file changes."""
+"""The plan as its file has it: read when asked for, read again when the file changes.
+
+Beside it lies the record of the autopilot, where a workload has one: the judging worker writes it
+and every tap reads it, so both need the same folder.
+"""
 
 from pathlib import Path
 
+import msgspec
+
+from pipeline.verdicts.autopilot import Course, steered
 from pipeline.verdicts.plan import Plan, PlanError, check
 from pipeline.yamlfile import load
 
@@ -42,3 +49,43 @@ class PlanFile:
             self._seen = changed_at
             self._plan = load_plan(self._path)
         return self._plan
+
+
+class SteeredPlanFile(PlanFile):
+    """The same, with the workloads on autopilot at the stage their record says."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._record = course_file(path)
+        self._before: tuple[Plan | None, int] = (None, 0)
+        self._steered: Plan | None = None
+
+    def __call__(self) -> Plan | None:
+        """The plan in force. Raises as PlanFile does."""
+        plan = super().__call__()
+        changed_at = self._record.stat().st_mtime_ns if self._record.is_file() else 0
+        if (plan, changed_at) != self._before or self._steered is None:
+            self._before = plan, changed_at
+            self._steered = plan and steered(plan, read_courses(self._path))
+        return self._steered
+
+
+def course_file(plan: Path) -> Path:
+    """Where the autopilot's record of a plan lies."""
+    return plan.with_name(f"{plan.stem}.autopilot.json")
+
+
+def read_courses(plan: Path) -> dict[str, Course]:
+    """Workload → its course by the autopilot's record; none if there is no readable one."""
+    try:
+        return msgspec.json.decode(course_file(plan).read_bytes(), type=dict[str, Course])
+    except (FileNotFoundError, msgspec.DecodeError):
+        return {}
+
+
+def write_courses(plan: Path, courses: dict[str, Course]) -> None:
+    """Replaces the autopilot's record as a whole. Raises OSError."""
+    file = course_file(plan)
+    fresh = file.with_name(f"{file.name}.new")
+    fresh.write_bytes(msgspec.json.format(msgspec.json.encode(courses)))
+    fresh.replace(file)

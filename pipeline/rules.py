@@ -1,6 +1,5 @@
 """What scores depend on: the catalog and the checks from the facts, the plan from its file."""
 
-import hashlib
 import logging
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from pipeline.facts import FACTS
 from pipeline.plan_file import PlanFile, load_plan
 from pipeline.scoring.quality import Checks
 from pipeline.scoring.score import Rules
-from pipeline.verdicts.plan import PlanError
+from pipeline.verdicts.plan import PlanError, plan_hash
 from pipeline.yamlfile import BadFile, load
 
 log = logging.getLogger(__name__)
@@ -53,9 +52,9 @@ class RulesFile:
     def unrecorded_plan(self) -> tuple[str, str] | None:
         """Hash and JSON document of the plan in force if `recorded()` was not said of it yet."""
         plan = self.current().plan
-        document = msgspec.json.encode(plan).decode() if plan else ""
-        plan_hash = hashlib.sha256(document.encode()).hexdigest()
-        return (plan_hash, document) if plan and plan_hash != self._recorded else None
+        if plan is None or plan_hash(plan) == self._recorded:
+            return None
+        return plan_hash(plan), msgspec.json.encode(plan).decode()
 
     def recorded(self) -> None:
         """The plan in force is in the store now."""

@@ -11,6 +11,7 @@ import json
 import logging
 import socket
 import time
+import uuid
 from collections.abc import AsyncIterable, Sequence
 from typing import Any, TypeAlias
 
@@ -23,6 +24,7 @@ from prometheus_client.core import CollectorRegistry, CounterMetricFamily, Gauge
 from pipeline.calls import Rejected
 from pipeline.feedback import Rated, read_feedback
 from pipeline.intake import AssignmentLostError, Intake, Message
+from pipeline.judging import TICK_SECONDS, Judge
 from pipeline.kafka import FORMAT_HEADER, LARGEST_MESSAGE
 from pipeline.lanes import Lanes
 from pipeline.rules import RulesFile
@@ -97,19 +99,25 @@ class _Worker:
             store=self.store_partition,
             seconds=settings.batch_ms / 1000,
         )
+        self.judge = Judge(
+            self.client, cluster, settings.calls_topic, f"{self.intake.worker}/{uuid.uuid4().hex[:8]}",
+            self.rules.current().catalog, settings.plan, settings.report_currency,
+        )  # fmt: skip
+        self.tick_seconds = 0.0
         self.ends: dict[TP, tuple[int, int]] = {}
         self.joined = False  # the group has told it which partitions are its own
 
     def wire(self) -> None:
         raw = {"key_serializer": "raw", "value_serializer": "raw", "allow_empty": True}
         calls = self.app.topic(self.settings.calls_topic, **raw)
-        events = self.app.topic(self.settings.events_topic, **raw)
+        self.events = events = self.app.topic(self.settings.events_topic, **raw)
         feedback = self.app.topic(self.settings.feedback_topic, **raw)
         self.rejected = self.app.topic(self.settings.rejected_topic, **raw)
         self.app.agent(calls, name="store_calls")(self.store_calls)
         self.app.agent(events, name="store_events")(self.store_events)
         self.app.agent(feedback, name="store_feedback")(self.store_feedback)
         self.app.timer(PROBE_SECONDS)(self.probe)
+        self.app.timer(TICK_SECONDS)(self.judge_again)
         self.app.on_partitions_assigned.connect(self.on_assigned)
 
         @self.app.page("/healthz")  # type: ignore[untyped-decorator]
@@ -209,6 +217,26 @@ class _Worker:
         except (StoreError, OSError) as error:
             log.warning("probe is not stored: %s", error)
 
+    async def judge_again(self) -> None:
+        """Judges if this worker owns the first partition: then no other one does."""
+        plan = self.rules.current().plan
+        if TP(self.settings.calls_topic, 0) not in self.app.consumer.assignment():
+            self.judge.forget()
+            return
+        if plan is None:
+            return
+        started = time.monotonic()
+        try:
+            now = time.time_ns() // 1_000_000
+            happened = await asyncio.to_thread(self.judge.tick, plan, now)
+        except (StoreError, OSError) as error:
+            log.warning("judging waits for the store: %s", error)
+            return
+        self.tick_seconds = time.monotonic() - started
+        for event in happened:
+            log.info("%s", event)
+            await self.events.send(value=json.dumps(event, ensure_ascii=False).encode())
+
     def health(self) -> dict[str, Any]:
         return {
             "ok": self.joined,
@@ -233,7 +261,11 @@ class _Worker:
         )
         for tp, (_, offset) in self.ends.items():
             end.add_metric([str(tp.partition)], offset)
+        tick = GaugeMetricFamily(
+            "cutover_worker_judge_tick_seconds", "time the last round of judging took", value=self.tick_seconds
+        )  # fmt: skip
         return [
+            tick,
             *(CounterMetricFamily(f"cutover_worker_{name}", text, value=value)
               for name, (text, value) in counters.items()),
             end,

@@ -81,6 +81,7 @@ async def outcome(settings: Settings, started_ms: int, seconds: float) -> dict[s
         )
         here = {"cluster": cluster, "started": started_ms}
         (live,) = rows(client, (SQL / "live.sql").read_text(), here)
+        verdicts = rows(client, (SQL / "verdicts.sql").read_text())
     return {
         **msgspec.structs.asdict(account),
         "balanced": account.balanced,
@@ -88,7 +89,9 @@ async def outcome(settings: Settings, started_ms: int, seconds: float) -> dict[s
         "calls_per_second": round(live["calls"] / seconds, 1),
         "freshness_p99_ms": round(live["freshness_p99_ms"]),
         "providers": live["providers"],
-        "verdicts": {},  # none are made yet
+        "verdicts": {
+            f"{found['workload']}/{found['candidate']}": found["verdict"] for found in verdicts
+        },
     }
 
 

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from pipeline.calls import Protocol
 from pipeline.catalog import load_catalog
 from pipeline.kafka import CallProducer
-from pipeline.plan_file import PlanFile
+from pipeline.plan_file import SteeredPlanFile
 from pipeline.settings import Settings, SettingsError
 from pipeline.tap.grader import grader_of
 from pipeline.tap.logs import check_admin_binding, create_log_app, serve_logs
@@ -20,7 +20,7 @@ from pipeline.verdicts.plan import Endpoint, Plan
 async def run_tap(settings: Settings) -> int:
     """Serves until SIGTERM or SIGINT. Raises SettingsError, BadFile, PlanError, OSError."""
     catalog = load_catalog()
-    plan_file = PlanFile(settings.plan)
+    plan_file = SteeredPlanFile(settings.plan)
 
     def plan() -> Plan:
         found = plan_file()

@@ -275,6 +275,11 @@ def gates_of(plan: Plan, workload: str) -> Gates:
     return resolve(plan.gates, plan.workloads[workload].gates)
 
 
+def plan_hash(plan: Plan) -> str:
+    """SHA-256 of the plan as a JSON document, as it is recorded in the store."""
+    return sha256(msgspec.json.encode(plan)).hexdigest()
+
+
 def epoch_hash(plan: Plan, workload: str, candidate: str) -> str:
     """SHA-256 of all that evidence was gathered under; when it changes, evidence starts anew.
 

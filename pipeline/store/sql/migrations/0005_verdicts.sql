@@ -102,6 +102,7 @@ ORDER BY (workload, provider, call_id);
 CREATE TABLE judge_positions
 (
     batch UInt64,
+    writer LowCardinality(String),
     at DateTime64(3, 'UTC') DEFAULT now64(3),
     positions String CODEC(ZSTD(1))
 )

@@ -1,0 +1,464 @@
+"""The judge at work: folds closed conversations, says what changed, and steers what is on autopilot.
+
+One worker at a time judges, the one that owns the first partition of the calls topic; when it dies the group
+gives that partition, and the judging with it, to another. Two that overlap cannot both store units
+(`gathering`). Evidence is only ever folded from stored units in order of assignment, so replaying
+them gives the same verdicts to the bit.
+"""
+
+import logging
+import pwd
+from dataclasses import dataclass, field
+from decimal import Decimal
+from math import log
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pipeline.catalog import Catalog
+from pipeline.gathering import Gatherer, OvertakenError
+from pipeline.plan_file import read_courses, write_courses
+from pipeline.store import verdicts as store
+from pipeline.store.connect import Client
+from pipeline.store.verdicts import Epoch
+from pipeline.verdicts.autopilot import Move, Said, base_name, sail, stage_named, steered
+from pipeline.verdicts.conversations import LONGEST, Conversation
+from pipeline.verdicts.epochs import proven
+from pipeline.verdicts.gates import resolve
+from pipeline.verdicts.judge import fold, judge, start
+from pipeline.verdicts.plan import Plan, epoch_hash, gates_of, plan_hash
+from pipeline.verdicts.shown import evidence_rows, gate_rows
+from pipeline.verdicts.state import State, currency_of
+from pipeline.verdicts.units import Unit, share_against_baseline
+from pipeline.verdicts.verdict import FORMULAS, Facts, Outcome, Verdict
+
+logger = logging.getLogger(__name__)
+
+TICK_SECONDS = 2.0
+STEPS = 8  # of reading in a tick, while there is more to read
+PAIRS_AT_ONCE = 24  # folded and judged in a tick; the others have their turn in the next
+UNITS_AT_ONCE = 5000  # of one pair in a tick
+STEADY_MS = (
+    6000  # how long another verdict must be said before it is shown; ROLLBACK is shown at once
+)
+UNBALANCED_MS = 20_000  # how long the account must be out of balance
+AGAIN_MS = 15_000  # after which a pair without new evidence is judged again
+ROW_MS = 10_000  # between rows of a verdict with new evidence
+IDLE_ROW_MS = 60_000  # between rows of one without
+SAVE_MS = 60_000  # between savings of the fold's memory
+ACCOUNT_MS = 10_000  # between looks at the account and at budgets
+COST_DIGITS = Decimal("1e-12")
+Event = dict[str, Any]
+
+
+@dataclass
+class Pair:
+    """A workload and one of its candidates, in one epoch."""
+
+    candidate: str  # the endpoint's name
+    provider: str
+    baseline: str  # its provider
+    epoch: Epoch
+    state: State
+    units: list[Unit] = field(default_factory=list)  # not folded yet
+    verdict: Verdict | None = None  # the last one made
+    shown: str = ""  # the outcome that is shown
+    stage: str = ""
+    since: int = 0
+    other_since: int | None = None  # since when another outcome is said
+    judged_at: int = 0
+    row_at: int = 0
+    saved_at: int = 0
+    fresh: bool = False  # has folded since its last row
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.epoch.workload, self.candidate
+
+    @property
+    def place(self) -> tuple[int, str]:
+        """The last unit it has, folded or not."""
+        return self.units[-1].place if self.units else self.state.place or (-1, "")
+
+    def take(self, unit: Unit) -> None:
+        """A unit of its workload, if it bears on it."""
+        mine = unit.provider in (self.baseline, self.provider)
+        if mine and unit.assigned_at >= self.epoch.starts_at:
+            self.units.append(unit)
+
+
+@dataclass
+class Judge:
+    """Everything a judging worker knows. `tick` is called every few seconds, by one thread at a time."""
+
+    client: Client
+    cluster: str
+    topic: str
+    writer: str
+    catalog: Catalog
+    plan_path: Path
+    report_currency: str = "USD"
+    _gatherer: Gatherer | None = None
+    _pairs: dict[tuple[str, str], Pair] = field(default_factory=dict)
+    _account_at: int = 0
+    _unbalanced_since: int | None = None
+    _spent: dict[tuple[str, str], float] = field(default_factory=dict)
+
+    def forget(self) -> None:
+        """Drops all that is known: another worker may judge meanwhile."""
+        self._gatherer, self._pairs = None, {}
+
+    def tick(self, plan: Plan, now: int) -> list[Event]:
+        """One round, at `now` (UTC ms); returns what happened, for the events topic. Raises StoreError."""
+        try:
+            return self._tick(plan, now)
+        except OvertakenError as error:
+            logger.warning("another worker judges: it has stored %s", error)
+            self.forget()
+            return []
+        except BaseException:
+            self.forget()  # what was stored and what is known may differ
+            raise
+
+    def _tick(self, plan: Plan, now: int) -> list[Event]:
+        gatherer = self._gathering()
+        events = self._begin(plan, now)
+        for _ in range(STEPS):
+            units, more = gatherer.step(plan, now)
+            for unit in units:
+                for pair in self._pairs.values():
+                    if pair.epoch.workload == unit.workload:
+                        pair.take(unit)
+            if not more:
+                break
+        self._look_at_account(plan, now)
+        in_force = steered(plan, read_courses(self.plan_path))
+        for pair in self._turn(now):
+            self._fold(pair, now)
+            events += self._judge(plan, in_force, pair, now)
+        return events + self._steer(plan, now)
+
+    def _gathering(self) -> Gatherer:
+        if self._gatherer is None:
+            fresh = Gatherer(self.client, self.cluster, self.topic, self.writer, self._unit)
+            fresh.load()
+            self._gatherer = fresh
+        return self._gatherer
+
+    def _unit(self, plan: Plan, conversation: Conversation) -> Unit:
+        workload = conversation.first.workload
+        currency = currency_of(gates_of(plan, workload)) or self.report_currency
+        unit = conversation.unit(self._convert, currency, lambda key, name: shares(plan, key, name))
+        cost = None if unit.cost is None else unit.cost.quantize(COST_DIGITS)
+        return msgspec.structs.replace(unit, cost=cost)
+
+    def _convert(self, amount: Decimal, currency: str, to: str, at_ms: int) -> Decimal | None:
+        rate = self.catalog.fx(currency, to, at_ms)
+        return None if rate is None else amount * rate.rate
+
+    # Epochs
+
+    def _begin(self, plan: Plan, now: int) -> list[Event]:
+        """Pairs as the plan has them now; a new epoch where what evidence depends on has changed."""
+        wanted = {(key, name) for key, w in plan.workloads.items() for name in w.candidates}
+        for gone in self._pairs.keys() - wanted:
+            del self._pairs[gone]
+        hashes = {key: epoch_hash(plan, *key) for key in wanted}
+        stale = [
+            k
+            for k in sorted(wanted)
+            if k not in self._pairs or self._pairs[k].epoch.epoch_hash != hashes[k]
+        ]
+        if not stale:
+            return []
+        known, said = store.read_epochs(self.client), store.shown_verdicts(self.client)
+        events = []
+        for key in stale:
+            epoch = known.get(key)
+            if epoch is None or epoch.epoch_hash != hashes[key]:
+                epoch = self._new_epoch(plan, key, hashes[key], epoch, now)
+                events.append(_epoch_event(plan, epoch, now))
+            self._pairs[key] = self._pair(plan, epoch, said.get(key))
+        return events
+
+    def _new_epoch(
+        self, plan: Plan, key: tuple[str, str], fresh: str, before: Epoch | None, now: int
+    ) -> Epoch:
+        workload, candidate = key
+        provider = plan.endpoints[candidate].provider
+        epoch = Epoch(
+            workload=workload,
+            candidate=candidate,
+            epoch=before.epoch + 1 if before else 1,
+            epoch_hash=fresh,
+            plan_hash=plan_hash(plan),
+            starts_at=now if before else 0,
+            set_by=_owner(self.plan_path),
+            after_data=store.any_data(self.client, workload, provider),
+            gates=msgspec.json.encode(gates_of(plan, workload)).decode(),
+        )
+        store.insert_epoch(self.client, epoch)
+        return epoch
+
+    def _pair(self, plan: Plan, epoch: Epoch, said: dict[str, Any] | None) -> Pair:
+        """A pair with its memory as kept, and the units since."""
+        kept = store.read_state(self.client, epoch, FORMULAS)
+        provider = plan.endpoints[epoch.candidate].provider
+        gates = gates_of(plan, epoch.workload)
+        state = (
+            msgspec.json.decode(kept, type=State)
+            if kept
+            else start(gates, workload=epoch.workload, candidate=provider, epoch=epoch.epoch)
+        )
+        state.gates = gates  # the horizon may have changed, which begins no epoch
+        pair = Pair(
+            candidate=epoch.candidate, provider=provider, epoch=epoch, state=state,
+            baseline=plan.endpoints[plan.baseline].provider,
+        )  # fmt: skip
+        if said and said["epoch"] == epoch.epoch:
+            pair.shown, pair.since = said["verdict"], said["since_ms"]
+        while units := store.read_units(
+            self.client, epoch.workload, providers=(pair.baseline, provider), after=pair.place,
+            since=epoch.starts_at, limit=UNITS_AT_ONCE,
+        ):  # fmt: skip
+            pair.state = fold(pair.state, units)
+        return pair
+
+    # Verdicts
+
+    def _turn(self, now: int) -> list[Pair]:
+        """The pairs to be judged in this tick: those with evidence that waits, the longest first."""
+        due = [p for p in self._pairs.values() if p.units or now - p.judged_at >= AGAIN_MS]
+        return sorted(due, key=lambda pair: (pair.judged_at, pair.key))[:PAIRS_AT_ONCE]
+
+    def _fold(self, pair: Pair, now: int) -> None:
+        if pair.units:
+            pair.state = fold(pair.state, pair.units[:UNITS_AT_ONCE])
+            pair.units = pair.units[UNITS_AT_ONCE:]
+            pair.fresh = True
+        if pair.fresh and now - pair.saved_at >= SAVE_MS:
+            state = msgspec.json.encode(pair.state).decode()
+            store.insert_state(self.client, pair.epoch, FORMULAS, state)
+            pair.saved_at = now
+
+    def _judge(self, plan: Plan, in_force: Plan, pair: Pair, now: int) -> list[Event]:
+        """Makes the verdict, shows it if it is steady, writes its rows; an event if it changed."""
+        stage = in_force.workloads[pair.epoch.workload].stage_at(now)
+        pair.stage = stage.name if stage else ""
+        pair.judged_at = now
+        pair.verdict = found = judge(pair.state, self._facts(plan, pair, now))
+        before = pair.shown
+        if not self._shows(pair, found, now):
+            return []
+        changed = pair.shown != before
+        if changed:
+            pair.since = now
+        every = ROW_MS if pair.fresh else IDLE_ROW_MS
+        if not changed and now - pair.row_at < every:
+            return []
+        row = self._row(plan, pair, found, stage.shares.get(pair.candidate, 0.0) if stage else 0.0)
+        store.insert_rows(self.client, "verdicts", [row | {"changed": changed}])
+        if pair.fresh:
+            who = {"workload": pair.epoch.workload, "candidate": pair.candidate}
+            rows = [who | {"epoch": pair.epoch.epoch} | r for r in evidence_rows(found, pair.state)]
+            store.insert_rows(self.client, "evidence", rows)
+        pair.row_at, pair.fresh = now, False
+        if not changed:
+            return []
+        return [_verdict_event(row, before)]
+
+    def _shows(self, pair: Pair, found: Verdict, now: int) -> bool:
+        """Whether the verdict made is the one shown; another one is shown once it is steady."""
+        if found.outcome == pair.shown:
+            pair.other_since = None
+            return True
+        first = pair.other_since is None
+        pair.other_since = now if pair.other_since is None else pair.other_since
+        at_once = not pair.shown or found.outcome is Outcome.ROLLBACK
+        if not at_once and (first or now - pair.other_since < STEADY_MS):
+            return False
+        pair.shown, pair.other_since = found.outcome, None
+        return True
+
+    def _facts(self, plan: Plan, pair: Pair, now: int) -> Facts:
+        key = pair.epoch.workload
+        budget = plan.endpoints[pair.candidate].budget
+        spent = self._spent.get((pair.provider, budget.currency), 0.0) if budget else 0.0
+        idle_ms = round(gates_of(plan, key).idle_minutes * 60_000)
+        unbalanced = (
+            self._unbalanced_since is not None and now - self._unbalanced_since >= UNBALANCED_MS
+        )
+        return Facts(
+            now=now,
+            balanced=not unbalanced,
+            watermark=self._gathering().watermark(key),
+            watermark_slack_ms=2 * LONGEST * idle_ms + 60_000,
+            deadline=round(plan.deadline.timestamp() * 1000) if plan.deadline else None,
+            final=_next_is_final(plan, key, pair.stage),
+            spent_over_budget=budget is not None and spent >= budget.amount,
+        )
+
+    def _look_at_account(self, plan: Plan, now: int) -> None:
+        if now - self._account_at < ACCOUNT_MS:
+            return
+        self._account_at = now
+        wrong = store.imbalance(self.client, self.cluster)
+        if wrong:
+            logger.warning("the account does not balance: %s", wrong)
+            self._unbalanced_since = self._unbalanced_since or now
+        else:
+            self._unbalanced_since = None
+        if any(endpoint.budget for endpoint in plan.endpoints.values()):
+            self._spent = store.spent(self.client)
+
+    def _row(self, plan: Plan, pair: Pair, found: Verdict, share: float) -> dict[str, Any]:
+        """A row of `verdicts`, but for `changed`."""
+        gatherer, key = self._gathering(), (pair.epoch.workload, pair.provider)
+        return {
+            "at": found.at,
+            "workload": pair.epoch.workload,
+            "candidate": pair.candidate,
+            "provider": pair.provider,
+            "model": plan.endpoints[pair.candidate].model,
+            "epoch": pair.epoch.epoch,
+            "verdict": str(found.outcome),
+            "since": pair.since,
+            "reason_en": " ".join(reason.en for reason in found.reasons),
+            "reason_zh": "".join(reason.zh for reason in found.reasons),
+            "stage": pair.stage,
+            "share": share,
+            "units_baseline": found.units_baseline,
+            "units_candidate": found.units_candidate,
+            "late_calls": gatherer.late_calls.get(key, 0),
+            "late_units": gatherer.late_units.get(key, 0),
+            "plan_hash": plan_hash(plan),
+            "set_by": pair.epoch.set_by,
+            "after_data": pair.epoch.after_data,
+            "proven": self._proven(plan, pair),
+            "formulas": found.formulas,
+            "gates": msgspec.json.encode(gate_rows(found)).decode(),
+        }
+
+    def _proven(self, plan: Plan, pair: Pair) -> bool:
+        """Whether PROMOTE, or ROLLBACK, is believed among all workloads' (e-BH)."""
+        alpha = resolve(plan.gates).alpha
+        others = [p for p in self._pairs.values() if p.verdict is not None]
+        if pair.shown == Outcome.PROMOTE:
+            believed = proven([_least(p.verdict) for p in others if p.verdict], alpha.promote)
+        elif pair.shown == Outcome.ROLLBACK:
+            believed = proven([_most(p.verdict) for p in others if p.verdict], alpha.rollback)
+        else:
+            return False
+        return others.index(pair) in believed
+
+    # Autopilot
+
+    def _steer(self, plan: Plan, now: int) -> list[Event]:
+        """Moves stages by the verdicts shown, and tells of it."""
+        courses = read_courses(self.plan_path)
+        said = {
+            pair.key: Said(Outcome(pair.shown), pair.epoch.epoch, pair.stage)
+            for pair in self._pairs.values()
+            if pair.shown
+        }
+        after, moves = sail(plan, courses, said, now)
+        if after == courses:
+            return []
+        try:
+            write_courses(self.plan_path, after)
+        except OSError as error:
+            logger.error("autopilot: the worker cannot write beside the plan: %s", error)
+            return []
+        return [_move_event(plan, move, now) for move in moves]
+
+
+def shares(plan: Plan, workload: str, stage: str) -> dict[str, float]:
+    """Provider → its share against the baseline alone in a stage; empty where one share says it all."""
+    planned = plan.workloads[workload]
+    found = stage_named(planned, stage)
+    if found is None or len(planned.candidates) < 2:
+        return {}
+    against = {name: share_against_baseline(found.shares, name) for name in planned.candidates}
+    return {plan.endpoints[n].provider: share for n, share in against.items() if share is not None}
+
+
+def _next_is_final(plan: Plan, workload: str, stage: str) -> bool:
+    """True if the stage after this one leaves the baseline nothing."""
+    stages = plan.workloads[workload].stages
+    names = [each.name for each in stages]
+    base = base_name(plan.workloads[workload], stage)
+    number = names.index(base) + 1 if base in names else 0
+    return number < len(stages) and stages[number].migrated >= 1 - 1e-9
+
+
+def _least(verdict: Verdict) -> float:
+    """log e against "one of the gates is not kept"."""
+    found = [g.log_e_promote for g in verdict.gates if g.log_e_promote is not None]
+    return min(found, default=0.0)
+
+
+def _most(verdict: Verdict) -> float:
+    """log e against "no harm", the harms' number taken off."""
+    found = [g.log_e_rollback for g in verdict.gates if g.log_e_rollback is not None]
+    return max(found, default=0.0) - log(max(1, len(found)))
+
+
+def _owner(file: Path) -> str:
+    """Who wrote the plan: the owner of its file, as the system names him."""
+    try:
+        number = file.stat().st_uid
+    except OSError:
+        return ""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+def _verdict_event(row: dict[str, Any], before: str) -> Event:
+    told = (
+        "workload",
+        "candidate",
+        "provider",
+        "epoch",
+        "verdict",
+        "reason_en",
+        "reason_zh",
+        "stage",
+        "share",
+    )
+    name = f"verdict/{row['workload']}/{row['candidate']}/{row['epoch']}/{row['at']}"
+    return {
+        "event_id": name, "at": row["at"], "kind": "verdict_changed", "before": before,
+        **{key: row[key] for key in told},
+    }  # fmt: skip
+
+
+def _epoch_event(plan: Plan, epoch: Epoch, now: int) -> Event:
+    return {
+        "event_id": f"epoch/{epoch.workload}/{epoch.candidate}/{epoch.epoch}",
+        "at": now,
+        "kind": "epoch_started",
+        "workload": epoch.workload,
+        "provider": plan.endpoints[epoch.candidate].provider,
+        "candidate": epoch.candidate,
+        "epoch": epoch.epoch,
+        "set_by": epoch.set_by,
+        "after_data": epoch.after_data,
+        "plan_hash": epoch.plan_hash,
+    }
+
+
+def _move_event(plan: Plan, move: Move, now: int) -> Event:
+    return {
+        "event_id": f"autopilot/{move.workload}/{move.action}/{move.stage}/{now}",
+        "at": now,
+        "kind": "autopilot",
+        "workload": move.workload,
+        "provider": plan.endpoints[move.candidates[0]].provider if move.candidates else "",
+        "action": move.action,
+        "stage_from": move.stage_from,
+        "stage": move.stage,
+        "candidates": list(move.candidates),
+    }

@@ -1,0 +1,352 @@
+"""What the judge reads and writes: arrivals in, units, epochs, verdicts and evidence out."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from pipeline.calls import Arm
+from pipeline.store.connect import Client, rows
+from pipeline.store.insert import once
+from pipeline.verdicts.conversations import Arrival
+from pipeline.verdicts.units import Unit
+
+Partition = tuple[str, str, int]  # cluster, topic, number
+Place = tuple[int, str]
+
+_ARRIVAL = (
+    "cluster", "topic", "kafka_partition", "kafka_offset", "received_at", "call_id", "request_id",
+    "attempt", "conversation_id", "workload", "app", "team", "tags", "arm", "stage", "share", "provider",
+    "started_at", "time_to_first_token_ms", "duration_ms", "fault", "cost", "currency", "quality",
+    "checks", "doubts",
+)  # fmt: skip
+_UNIT = (
+    "workload", "provider", "arm", "conversation_id", "assigned_at", "closed_at", "failed", "score",
+    "cost", "currency", "ttft_ms", "duration_ms", "share", "checks", "shares",
+)  # fmt: skip
+_TIMES = {"received_at", "started_at", "assigned_at", "closed_at"}
+
+
+class Epoch(msgspec.Struct, frozen=True, kw_only=True):
+    """A beginning of evidence; only conversations assigned from `starts_at` (UTC ms) on belong to it."""
+
+    workload: str
+    candidate: str
+    epoch: int
+    epoch_hash: str
+    plan_hash: str
+    starts_at: int
+    set_by: str
+    after_data: bool
+    gates: str
+
+
+class End(msgspec.Struct, frozen=True):
+    """Where a partition ended when a worker last looked, UTC ms."""
+
+    end_offset: int
+    observed_at: int
+
+
+def _columns(names: Iterable[str]) -> str:
+    return ", ".join(
+        f"toUnixTimestamp64Milli(t.{n}) AS {n}" if n in _TIMES else f"t.{n} AS {n}" for n in names
+    )
+
+
+def stored_to(client: Client) -> dict[Partition, int]:
+    """Partition → the first offset the ledger does not cover."""
+    found = client.query(
+        "SELECT cluster, topic, kafka_partition, max(offset_to) + 1 FROM ledger"
+        " GROUP BY cluster, topic, kafka_partition"
+    )
+    return {(row[0], row[1], row[2]): row[3] for row in found.result_rows}
+
+
+def read_arrivals(client: Client, ranges: Mapping[Partition, tuple[int, int]]) -> list[Arrival]:
+    """The calls of these offsets, the end not included, in order within each partition."""
+    calls: list[Arrival] = []
+    for cluster, topic in sorted({(place[0], place[1]) for place in ranges}):
+        wanted = " OR ".join(
+            f"(t.kafka_partition = {place[2]:d} AND t.kafka_offset >= {start:d} AND t.kafka_offset < {end:d})"
+            for place, (start, end) in ranges.items()
+            if place[:2] == (cluster, topic)
+        )
+        sql = (
+            f"SELECT {_columns(_ARRIVAL)} FROM arrivals AS t"
+            f" WHERE t.cluster = {{cluster:String}} AND t.topic = {{topic:String}} AND ({wanted})"
+            " ORDER BY t.kafka_partition, t.kafka_offset, t.position"
+        )
+        calls += [_arrival(row) for row in rows(client, sql, {"cluster": cluster, "topic": topic})]
+    return calls
+
+
+def _arrival(row: dict[str, Any]) -> Arrival:
+    return Arrival(**row | {"arm": Arm(row["arm"]), "doubts": tuple(row["doubts"])})
+
+
+def last_arrivals(client: Client, ranges: Mapping[Partition, int]) -> dict[Partition, int]:
+    """Partition → when the last call below that offset came, UTC ms."""
+    found: dict[Partition, int] = {}
+    for place, offset in ranges.items():
+        where = {"cluster": place[0], "topic": place[1], "partition": place[2], "offset": offset}
+        last = client.query(
+            "SELECT toUnixTimestamp64Milli(received_at) FROM arrivals"
+            " WHERE cluster = {cluster:String} AND topic = {topic:String}"
+            " AND kafka_partition = {partition:UInt32} AND kafka_offset < {offset:UInt64}"
+            " ORDER BY cluster DESC, topic DESC, kafka_partition DESC, kafka_offset DESC LIMIT 1",
+            parameters=where,
+        ).result_rows
+        if last:
+            found[place] = last[0][0]
+    return found
+
+
+def partition_ends(client: Client, cluster: str, topic: str) -> dict[Partition, End]:
+    """Where the partitions end, as workers saw it."""
+    found = client.query(
+        "SELECT kafka_partition, end_offset, toUnixTimestamp64Milli(observed_at) FROM partitions FINAL"
+        " WHERE cluster = {cluster:String} AND topic = {topic:String}",
+        parameters={"cluster": cluster, "topic": topic},
+    )
+    return {(cluster, topic, row[0]): End(row[1], row[2]) for row in found.result_rows}
+
+
+def already_judged(
+    client: Client, conversations: Iterable[tuple[str, str]]
+) -> set[tuple[str, str]]:
+    """Which of these (workload, conversation) are units already."""
+    asked = sorted(set(conversations))
+    found: set[tuple[str, str]] = set()
+    for begin in range(0, len(asked), ASKED_AT_ONCE):
+        part = asked[begin : begin + ASKED_AT_ONCE]
+        # Bound by the client: as parameters of the URL so many would be too long.
+        bound = {"workloads": [w for w, _ in part], "ids": [c for _, c in part]}
+        answer = client.query(_JUDGED, parameters=bound).result_rows
+        found |= {(workload, conversation) for workload, conversation in answer}
+    return found
+
+
+ASKED_AT_ONCE = 200
+_JUDGED = """
+    SELECT pair.1, pair.2
+    FROM (SELECT arrayJoin(arrayZip(%(workloads)s, %(ids)s)) AS pair)
+    WHERE cityHash64(pair.1, pair.2) IN
+    (
+        SELECT conversation FROM judged WHERE conversation IN
+            (SELECT cityHash64(asked.1, asked.2) FROM (SELECT arrayJoin(arrayZip(%(workloads)s, %(ids)s)) AS asked))
+    )"""
+
+
+def insert_late_calls(client: Client, calls: Sequence[Arrival]) -> None:
+    """Notes calls that came after their conversation was judged; once each."""
+    if calls:
+        columns = ["workload", "provider", "call_id", "started_at"]
+        values = [[c.workload, c.provider, c.call_id, c.started_at] for c in calls]
+        client.insert("late_calls", values, column_names=columns)
+
+
+def late_counts(client: Client) -> tuple[dict[tuple[str, str], int], dict[tuple[str, str], int]]:
+    """(workload, provider) → late calls; and → conversations that came after their turn."""
+    calls = client.query(
+        "SELECT workload, provider, uniqExact(call_id) FROM late_calls GROUP BY workload, provider"
+    ).result_rows
+    units = client.query(
+        "SELECT workload, provider, count() FROM units WHERE late GROUP BY workload, provider"
+    ).result_rows
+    return {(r[0], r[1]): r[2] for r in calls}, {(r[0], r[1]): r[2] for r in units}
+
+
+def last_batch(client: Client) -> int:
+    """The number of the last batch of units, 0 if there is none."""
+    ((batch,),) = client.query("SELECT max(batch) FROM units").result_rows
+    return int(batch)
+
+
+def insert_units(
+    client: Client, batch: int, writer: str, units: Sequence[Unit], late: Sequence[Unit]
+) -> bool:
+    """Stores a batch of closed conversations; False if another judge wrote a batch of that number."""
+    names = ["batch", "writer", *_UNIT, "late"]
+    values = [
+        [batch, writer, *(getattr(unit, name) for name in _UNIT), is_late]
+        for part, is_late in ((units, False), (late, True))
+        for unit in part
+    ]
+    client.insert("units", values, column_names=names, settings=once(f"units/{batch}"))
+    found = client.query(
+        "SELECT DISTINCT writer FROM units WHERE batch = {batch:UInt64}",
+        parameters={"batch": batch},
+    ).result_rows
+    return [row[0] for row in found] == [writer]
+
+
+def read_units(
+    client: Client,
+    workload: str,
+    *,
+    providers: Sequence[str] = (),
+    after: Place = (-1, ""),
+    since: int = 0,
+    until: Place | None = None,
+    limit: int = 0,
+) -> list[Unit]:
+    """Units in order of assignment, late ones left out: of some providers, after a place, up to one (included)."""
+    asked: dict[str, Any] = {
+        "workload": workload, "providers": list(providers), "since": since,
+        "after": after[0], "after_id": after[1], "limit": limit,
+    }  # fmt: skip
+    sql = (
+        f"SELECT {_columns(_UNIT)} FROM units AS t WHERE t.workload = {{workload:String}} AND NOT t.late"
+        " AND t.assigned_at >= fromUnixTimestamp64Milli({since:Int64}) AND t.assigned_at >= fromUnixTimestamp64Milli({after:Int64})"
+    )
+    if after[0] >= 0:
+        sql += " AND (t.assigned_at > fromUnixTimestamp64Milli({after:Int64}) OR t.conversation_id > {after_id:String})"
+    if until is not None:
+        asked |= {"until": until[0], "until_id": until[1]}
+        sql += (
+            " AND (t.assigned_at < fromUnixTimestamp64Milli({until:Int64}) OR (t.assigned_at = fromUnixTimestamp64Milli({until:Int64})"
+            " AND t.conversation_id <= {until_id:String}))"
+        )
+    if providers:
+        sql += " AND t.provider IN {providers:Array(String)}"
+    sql += " ORDER BY t.workload, t.assigned_at, t.conversation_id"
+    if limit:
+        sql += " LIMIT {limit:UInt64}"
+    return [
+        Unit(**row | {"arm": Arm(row["arm"])})
+        for row in rows(client, sql, asked)
+    ]  # fmt: skip
+
+
+def last_places(client: Client) -> dict[str, Place]:
+    """Workload → the last unit handed out."""
+    found = client.query(
+        "SELECT workload, max((toUnixTimestamp64Milli(assigned_at), conversation_id)) FROM units"
+        " WHERE NOT late GROUP BY workload"
+    ).result_rows
+    return {row[0]: (row[1][0], row[1][1]) for row in found}
+
+
+def insert_positions(
+    client: Client, batch: int, writer: str, positions: Mapping[Partition, tuple[int, int]]
+) -> None:
+    """Notes (from which open conversations must be read again, read to) of every partition."""
+    document = [[*place, again, read] for place, (again, read) in sorted(positions.items())]
+    row = [batch, writer, msgspec.json.encode(document).decode()]
+    client.insert("judge_positions", [row], column_names=["batch", "writer", "positions"])
+
+
+def read_positions(client: Client, batch: int) -> dict[Partition, tuple[int, int]]:
+    """The positions that belong to a batch: those its writer noted."""
+    found = client.query(
+        "SELECT positions FROM judge_positions WHERE batch = {batch:UInt64}"
+        " AND writer IN (SELECT writer FROM units WHERE batch = {batch:UInt64})"
+        " ORDER BY at DESC LIMIT 1",
+        parameters={"batch": batch},
+    ).result_rows
+    document = msgspec.json.decode(found[0][0]) if found else []
+    return {(c, t, p): (again, read) for c, t, p, again, read in document}
+
+
+def insert_state(client: Client, epoch: Epoch, formulas: int, state: str) -> None:
+    """Keeps the fold's memory."""
+    names = ["workload", "candidate", "epoch", "formulas", "state"]
+    row = [epoch.workload, epoch.candidate, epoch.epoch, formulas, state]
+    client.insert("judge_states", [row], column_names=names)
+
+
+def read_state(client: Client, epoch: Epoch, formulas: int) -> str | None:
+    """The fold's memory as last kept under these formulas."""
+    found = client.query(
+        "SELECT state FROM judge_states FINAL WHERE workload = {workload:String} AND"
+        " candidate = {candidate:String} AND epoch = {epoch:UInt32} AND formulas = {formulas:UInt32}",
+        parameters={
+            "workload": epoch.workload, "candidate": epoch.candidate, "epoch": epoch.epoch,
+            "formulas": formulas,
+        },
+    ).result_rows  # fmt: skip
+    return str(found[0][0]) if found else None
+
+
+def insert_epoch(client: Client, epoch: Epoch) -> None:
+    """Records a beginning of evidence."""
+    values = msgspec.structs.asdict(epoch)
+    client.insert("epochs", [list(values.values())], column_names=list(values))
+
+
+def read_epochs(client: Client) -> dict[tuple[str, str], Epoch]:
+    """(workload, candidate) → the epoch in force."""
+    found = rows(
+        client,
+        "SELECT workload, candidate, epoch, epoch_hash, plan_hash,"
+        " toUnixTimestamp64Milli(starts_at) AS starts_at_ms, set_by, after_data, gates FROM epochs FINAL"
+        " ORDER BY workload, candidate, epoch",
+    )
+    return {
+        (row["workload"], row["candidate"]): Epoch(starts_at=row.pop("starts_at_ms"), **row)
+        for row in found
+    }
+
+
+def any_data(client: Client, workload: str, provider: str) -> bool:
+    """True if calls of that workload to that provider have come before."""
+    return bool(
+        client.query(
+            "SELECT 1 FROM arrivals WHERE workload = {workload:String} AND provider = {provider:String}"
+            " LIMIT 1",
+            parameters={"workload": workload, "provider": provider},
+        ).result_rows
+    )
+
+
+def insert_rows(client: Client, table: str, found: Sequence[Mapping[str, Any]]) -> None:
+    """Rows of `verdicts` or `evidence`, all with the same columns."""
+    if found:
+        client.insert(table, [list(row.values()) for row in found], column_names=list(found[0]))
+
+
+def shown_verdicts(client: Client) -> dict[tuple[str, str], dict[str, Any]]:
+    """(workload, candidate) → epoch, verdict and since (UTC ms) as last said."""
+    found = rows(
+        client,
+        "SELECT workload, candidate, epoch, verdict, toUnixTimestamp64Milli(since) AS since_ms FROM v_verdicts",
+    )
+    return {(row["workload"], row["candidate"]): row for row in found}
+
+
+def imbalance(client: Client, cluster: str) -> str:
+    """What is wrong with the account of a cluster; "" if nothing is.
+
+    Offsets that no batch covers or that two cover; a recount that failed; or fewer calls accounted for than
+    producers have sent, what is in flight taken at its most.
+    """
+    ((gaps, in_flight, sent, accounted, audit),) = client.query(
+        _ACCOUNT, parameters={"cluster": cluster}
+    ).result_rows
+    if gaps:
+        return f"{gaps} offsets are missing in the ledger, or there twice"
+    if audit:
+        return str(audit)
+    if sent > accounted + in_flight * _CALLS_A_MESSAGE:
+        return f"{sent - accounted} calls sent are neither stored nor rejected nor repeated"
+    return ""
+
+
+_CALLS_A_MESSAGE = 500  # at most, as our producers write them
+_ACCOUNT = """
+    SELECT
+        (SELECT sum(gaps) FROM v_partitions WHERE cluster = {cluster:String}),
+        (SELECT sum(in_flight) FROM v_partitions WHERE cluster = {cluster:String}),
+        (SELECT sum(sent) FROM producers FINAL WHERE cluster = {cluster:String}),
+        (SELECT sum(stored + rejected + duplicates + ignored) FROM ledger WHERE cluster = {cluster:String}),
+        (SELECT argMax(if(ok, '', first_discrepancy), at) FROM audits)"""
+
+
+def spent(client: Client) -> dict[tuple[str, str], float]:
+    """(provider, currency) → all that was ever spent there by list price, in USD and in CNY."""
+    found = client.query(
+        "SELECT provider, toFloat64(sum(cost_usd)), toFloat64(sum(cost_cny)) FROM v_costs GROUP BY provider"
+    ).result_rows
+    usd = {(row[0], "USD"): row[1] or 0.0 for row in found}
+    return usd | {(row[0], "CNY"): row[2] or 0.0 for row in found}

@@ -1,0 +1,243 @@
+"""From calls, in the order in which they come, to closed conversations: the units of evidence.
+
+A conversation is assigned by its first call and judged by intention to treat: whatever a retry or a
+fallback made of it, the outcome of each request is that of its first attempt, and counts for the
+provider the conversation was assigned to. It is closed when no call of it has come for the idle time, or after
+`LONGEST` times that; what comes later is counted as late, never merged.
+
+Closing goes by when calls *came* (Kafka's time), so that a past sent again closes like one that
+happens; order goes by when conversations were assigned. A unit is handed out when nothing
+assigned before it is still open: the longest conversation holds up the rest, at most for `LONGEST`.
+
+Nothing here knows a clock: `complete_to` says up to when all calls that came are known.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from decimal import Decimal
+from fnmatch import fnmatchcase
+from heapq import heappop, heappush
+from itertools import takewhile
+from typing import Self
+
+import msgspec
+
+from pipeline.calls import Arm
+from pipeline.verdicts.gates import Exclusions
+from pipeline.verdicts.units import Unit
+
+LONGEST = 8  # idle times after its first call at which a conversation is closed all the same
+CHARGED = ("provider", "network")  # faults that are failures of the arm
+Convert = Callable[[Decimal, str, str, int], Decimal | None]  # amount, from, to, UTC ms
+Shares = Callable[[str, str], dict[str, float]]  # workload, stage → provider → share
+
+
+class Arrival(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of `arrivals`: a call of a user, and where it stands in Kafka. Times are UTC ms."""
+
+    cluster: str
+    topic: str
+    kafka_partition: int
+    kafka_offset: int
+    received_at: int
+    call_id: str
+    request_id: str = ""
+    attempt: int = 1
+    conversation_id: str = ""
+    workload: str
+    app: str = ""
+    team: str = ""
+    tags: dict[str, str] = {}
+    arm: Arm
+    stage: str = ""
+    share: float | None = None
+    provider: str
+    started_at: int
+    time_to_first_token_ms: int | None = None
+    duration_ms: int | None = None
+    fault: str = ""
+    cost: Decimal | None = None
+    currency: str = ""
+    quality: Decimal | None = None
+    checks: dict[str, Decimal] = {}
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> tuple[str, str, int]:
+        """Its Kafka partition."""
+        return self.cluster, self.topic, self.kafka_partition
+
+    @property
+    def conversation(self) -> tuple[str, str]:
+        """Workload and conversation; a call without one is a conversation of its own with its retries."""
+        return self.workload, self.conversation_id or self.request_id or self.call_id
+
+    @property
+    def ended_at(self) -> int:
+        return self.started_at + (self.duration_ms or 0)
+
+
+def excluded(call: Arrival, rules: Exclusions) -> bool:
+    """True if the plan leaves the call out of the evidence."""
+    return (
+        any(fnmatchcase(call.app, pattern) for pattern in rules.apps)
+        or any(fnmatchcase(call.team, pattern) for pattern in rules.teams)
+        or any(fnmatchcase(call.tags.get(k, ""), pattern) for k, pattern in rules.tags.items())
+        or (rules.cached and "gateway_cache_hit" in call.doubts)
+    )
+
+
+class Conversation(msgspec.Struct):
+    """A conversation's calls so far, in the order in which they came; times are UTC ms."""
+
+    calls: list[Arrival]
+    assigned_at: int
+    ended_at: int
+    came_first: int
+    came_last: int
+
+    @classmethod
+    def begin(cls, call: Arrival) -> Self:
+        return cls([call], call.started_at, call.ended_at, call.received_at, call.received_at)
+
+    def add(self, call: Arrival) -> None:
+        self.calls.append(call)
+        self.assigned_at = min(self.assigned_at, call.started_at)
+        self.ended_at = max(self.ended_at, call.ended_at)
+        self.came_last = max(self.came_last, call.received_at)
+
+    @property
+    def first(self) -> Arrival:
+        return min(self.calls, key=lambda call: (call.started_at, call.attempt, call.call_id))
+
+    def unit(self, convert: Convert, currency: str, shares: Shares) -> Unit:
+        """What it says about the provider it was assigned to, costs in `currency`."""
+        first, calls = self.first, sorted(self.calls, key=lambda c: (c.started_at, c.call_id))
+        tries = [call for call in calls if call.attempt == 1] or calls[:1]
+        qualities = [float(call.quality) for call in tries if call.quality is not None]
+        cost = _total([_cost(call, convert, currency) for call in calls])
+        return Unit(
+            workload=first.workload,
+            provider=first.provider,
+            arm=first.arm,
+            conversation_id=first.conversation[1],
+            assigned_at=self.assigned_at,
+            closed_at=self.ended_at,
+            failed=any(call.fault in CHARGED for call in tries),
+            score=_mean(qualities),
+            cost=cost,
+            currency=currency if cost is not None else "",
+            ttft_ms=max((c.time_to_first_token_ms for c in tries if c.time_to_first_token_ms is not None), default=None),
+            duration_ms=max((c.duration_ms for c in tries if c.duration_ms is not None), default=None),
+            share=first.share,
+            checks=_means(tries),
+            shares=shares(first.workload, first.stage),
+        )  # fmt: skip
+
+
+class Closed(msgspec.Struct, frozen=True):
+    """Units whose turn it is, in order; and those whose turn had been before."""
+
+    units: list[Unit]
+    late: list[Unit]
+
+
+class Conversations:
+    """One workload's open conversations, and the closed ones that wait for their turn."""
+
+    def __init__(self, idle_ms: int, place: tuple[int, str] = (-1, "")) -> None:
+        self.idle_ms = idle_ms
+        self._open: dict[str, Conversation] = {}  # in the order in which they were last heard of
+        self._begun: dict[str, int] = {}  # when the first call came, in that order
+        self._assigned: list[tuple[int, str]] = []  # a heap; some are open no more
+        self._waiting: dict[str, Conversation] = {}
+        self._place = place  # of the last unit handed out
+
+    def knows(self, conversation: str) -> bool:
+        """True if it is open, or waits for its turn."""
+        return conversation in self._open or conversation in self._waiting
+
+    def add(self, call: Arrival) -> bool:
+        """Takes a call; False if it is late: its conversation is closed, or was idle for too long."""
+        key = call.conversation[1]
+        if key in self._waiting:
+            return False
+        if (found := self._open.pop(key, None)) is None:
+            found = Conversation.begin(call)
+            self._begun[key] = call.received_at
+            heappush(self._assigned, (call.started_at, key))
+        elif call.started_at - found.ended_at > self.idle_ms:
+            self._open[key] = found
+            return False
+        else:
+            found.add(call)
+            if call.started_at == found.assigned_at:
+                heappush(self._assigned, (call.started_at, key))
+        self._open[key] = found
+        return True
+
+    def close(self, complete_to: int, unit: Callable[[Conversation], Unit]) -> Closed:
+        """Closes what is over, all that came up to `complete_to` being known, and hands out what has its turn."""
+        for key in self._over(complete_to):
+            self._waiting[key] = self._open.pop(key)
+            del self._begun[key]
+        held = self._held()
+        ready = [key for key, c in self._waiting.items() if held is None or c.assigned_at < held]
+        closed = sorted((unit(self._waiting.pop(key)) for key in ready), key=lambda u: u.place)
+        late = [found for found in closed if found.place <= self._place]
+        units = closed[len(late) :]
+        if units:
+            self._place = units[-1].place
+        return Closed(units, late)
+
+    def watermark(self, complete_to: int) -> int:
+        """All conversations assigned before have been handed out, UTC ms."""
+        held = self._held()
+        return complete_to - self.idle_ms if held is None else min(held, complete_to - self.idle_ms)
+
+    def calls(self) -> Iterator[Arrival]:
+        """The calls of all conversations not yet handed out."""
+        for conversation in (*self._open.values(), *self._waiting.values()):
+            yield from conversation.calls
+
+    def _over(self, complete_to: int) -> list[str]:
+        idle = takewhile(
+            lambda key: self._open[key].came_last + self.idle_ms <= complete_to, self._open
+        )
+        long = takewhile(
+            lambda key: self._begun[key] + LONGEST * self.idle_ms <= complete_to, self._begun
+        )
+        return list(dict.fromkeys([*idle, *long]))
+
+    def _held(self) -> int | None:
+        """When the first of the open conversations was assigned; None if none is open."""
+        while self._assigned:
+            at, key = self._assigned[0]
+            if key in self._open and self._open[key].assigned_at == at:
+                return at
+            heappop(self._assigned)
+        return None
+
+
+def _cost(call: Arrival, convert: Convert, currency: str) -> Decimal | None:
+    if call.cost is None or call.currency == currency:
+        return call.cost
+    return convert(call.cost, call.currency, currency, call.started_at)
+
+
+def _total(costs: list[Decimal | None]) -> Decimal | None:
+    known = [cost for cost in costs if cost is not None]
+    return sum(known, Decimal(0)) if len(known) == len(costs) else None
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _means(calls: Iterable[Arrival]) -> dict[str, float]:
+    """Check → the mean of its values where it applied."""
+    values: dict[str, list[float]] = defaultdict(list)
+    for call in calls:
+        for name, value in call.checks.items():
+            values[name].append(float(value))
+    return {name: sum(found) / len(found) for name, found in sorted(values.items())}
