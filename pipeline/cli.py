@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from pipeline.embedded.supervisor import ChildError
+from pipeline.evidence import EvidenceError
 from pipeline.kafka import KafkaError
 from pipeline.reading import UnreadableFileError
 from pipeline.report.snapshot import SnapshotError
@@ -18,7 +19,9 @@ from pipeline.settings import Settings, SettingsError
 from pipeline.store.connect import StoreError
 from pipeline.store.migrate import MigrationError
 from pipeline.store.versions import VersionTakenError
+from pipeline.verdict_commands import add_verdict_commands
 from pipeline.verdicts.plan import PlanError
+from pipeline.verdicts.units import UnitsError
 from pipeline.yamlfile import BadFile
 
 Command = Callable[[argparse.Namespace, Settings], int]
@@ -40,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return command(options, Settings.read())
     except BrokenPipeError:
         return 0
-    except (UsageError, SettingsError, PlanError, BadFile) as error:
+    except (UsageError, SettingsError, PlanError, BadFile, UnitsError, EvidenceError) as error:
         print(f"cutover: {error}", file=sys.stderr)
         return 2
     except KafkaError as error:
@@ -142,6 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--snapshot", default="", metavar="ID", help="make an older report again, with its numbers"
     )
+    add_verdict_commands(add)
     return parser
 
 

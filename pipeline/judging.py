@@ -8,6 +8,7 @@ them gives the same verdicts to the bit.
 
 import logging
 import pwd
+from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from decimal import Decimal
 from math import log
@@ -22,7 +23,7 @@ from pipeline.plan_file import read_courses, write_courses
 from pipeline.store import verdicts as store
 from pipeline.store.connect import Client
 from pipeline.store.verdicts import Epoch
-from pipeline.verdicts.autopilot import Move, Said, base_name, sail, stage_named, steered
+from pipeline.verdicts.autopilot import Move, Said, leads_to_all, sail, stage_named, steered
 from pipeline.verdicts.conversations import LONGEST, Conversation
 from pipeline.verdicts.epochs import proven
 from pipeline.verdicts.gates import resolve
@@ -47,6 +48,7 @@ AGAIN_MS = 15_000  # after which a pair without new evidence is judged again
 ROW_MS = 10_000  # between rows of a verdict with new evidence
 IDLE_ROW_MS = 60_000  # between rows of one without
 SAVE_MS = 60_000  # between savings of the fold's memory
+SENT_MS = 40_000  # after which what was sent is seen in Kafka or in the store
 ACCOUNT_MS = 10_000  # between looks at the account and at budgets
 COST_DIGITS = Decimal("1e-12")
 Event = dict[str, Any]
@@ -101,13 +103,16 @@ class Judge:
     report_currency: str = "USD"
     _gatherer: Gatherer | None = None
     _pairs: dict[tuple[str, str], Pair] = field(default_factory=dict)
+    _rows: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
     _account_at: int = 0
+    _sent: deque[tuple[int, int]] = field(default_factory=deque)  # (when seen, calls sent)
     _unbalanced_since: int | None = None
     _spent: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def forget(self) -> None:
         """Drops all that is known: another worker may judge meanwhile."""
         self._gatherer, self._pairs = None, {}
+        self._rows.clear()
 
     def tick(self, plan: Plan, now: int) -> list[Event]:
         """One round, at `now` (UTC ms); returns what happened, for the events topic. Raises StoreError."""
@@ -137,7 +142,14 @@ class Judge:
         for pair in self._turn(now):
             self._fold(pair, now)
             events += self._judge(plan, in_force, pair, now)
+        for table, found in self._rows.items():
+            store.insert_rows(self.client, table, found)
+        self._rows.clear()
         return events + self._steer(plan, now)
+
+    def _write(self, table: str, row: dict[str, Any]) -> None:
+        """A row for the end of the round: one INSERT a table."""
+        self._rows[table].append(row)
 
     def _gathering(self) -> Gatherer:
         if self._gatherer is None:
@@ -206,11 +218,7 @@ class Judge:
         kept = store.read_state(self.client, epoch, FORMULAS)
         provider = plan.endpoints[epoch.candidate].provider
         gates = gates_of(plan, epoch.workload)
-        state = (
-            msgspec.json.decode(kept, type=State)
-            if kept
-            else start(gates, workload=epoch.workload, candidate=provider, epoch=epoch.epoch)
-        )
+        state = kept or start(gates, workload=epoch.workload, candidate=provider, epoch=epoch.epoch)
         state.gates = gates  # the horizon may have changed, which begins no epoch
         pair = Pair(
             candidate=epoch.candidate, provider=provider, epoch=epoch, state=state,
@@ -229,6 +237,8 @@ class Judge:
 
     def _turn(self, now: int) -> list[Pair]:
         """The pairs to be judged in this tick: those with evidence that waits, the longest first."""
+        if not self._gathering().complete_to:
+            return []  # a moment after the start: too early to say that anything is missing
         due = [p for p in self._pairs.values() if p.units or now - p.judged_at >= AGAIN_MS]
         return sorted(due, key=lambda pair: (pair.judged_at, pair.key))[:PAIRS_AT_ONCE]
 
@@ -238,8 +248,7 @@ class Judge:
             pair.units = pair.units[UNITS_AT_ONCE:]
             pair.fresh = True
         if pair.fresh and now - pair.saved_at >= SAVE_MS:
-            state = msgspec.json.encode(pair.state).decode()
-            store.insert_state(self.client, pair.epoch, FORMULAS, state)
+            self._write("judge_states", store.state_row(pair.epoch, FORMULAS, pair.state))
             pair.saved_at = now
 
     def _judge(self, plan: Plan, in_force: Plan, pair: Pair, now: int) -> list[Event]:
@@ -258,11 +267,11 @@ class Judge:
         if not changed and now - pair.row_at < every:
             return []
         row = self._row(plan, pair, found, stage.shares.get(pair.candidate, 0.0) if stage else 0.0)
-        store.insert_rows(self.client, "verdicts", [row | {"changed": changed}])
+        self._write("verdicts", row | {"changed": changed})
         if pair.fresh:
             who = {"workload": pair.epoch.workload, "candidate": pair.candidate}
-            rows = [who | {"epoch": pair.epoch.epoch} | r for r in evidence_rows(found, pair.state)]
-            store.insert_rows(self.client, "evidence", rows)
+            for gate in evidence_rows(found, pair.state):
+                self._write("evidence", who | {"epoch": pair.epoch.epoch} | gate)
         pair.row_at, pair.fresh = now, False
         if not changed:
             return []
@@ -278,7 +287,7 @@ class Judge:
         at_once = not pair.shown or found.outcome is Outcome.ROLLBACK
         if not at_once and (first or now - pair.other_since < STEADY_MS):
             return False
-        pair.shown, pair.other_since = found.outcome, None
+        pair.shown, pair.other_since = str(found.outcome), None
         return True
 
     def _facts(self, plan: Plan, pair: Pair, now: int) -> Facts:
@@ -295,7 +304,7 @@ class Judge:
             watermark=self._gathering().watermark(key),
             watermark_slack_ms=2 * LONGEST * idle_ms + 60_000,
             deadline=round(plan.deadline.timestamp() * 1000) if plan.deadline else None,
-            final=_next_is_final(plan, key, pair.stage),
+            final=leads_to_all(plan.workloads[key], pair.stage),
             spent_over_budget=budget is not None and spent >= budget.amount,
         )
 
@@ -303,8 +312,12 @@ class Judge:
         if now - self._account_at < ACCOUNT_MS:
             return
         self._account_at = now
-        wrong = store.imbalance(self.client, self.cluster)
-        if wrong:
+        account = store.read_account(self.client, self.cluster)
+        self._sent.append((now, account.sent))
+        while now - self._sent[0][0] > SENT_MS and len(self._sent) > 1:
+            self._sent.popleft()
+        before = self._sent[0][1] if now - self._sent[0][0] >= SENT_MS / 2 else 0
+        if wrong := account.wrong(before):
             logger.warning("the account does not balance: %s", wrong)
             self._unbalanced_since = self._unbalanced_since or now
         else:
@@ -381,15 +394,6 @@ def shares(plan: Plan, workload: str, stage: str) -> dict[str, float]:
         return {}
     against = {name: share_against_baseline(found.shares, name) for name in planned.candidates}
     return {plan.endpoints[n].provider: share for n, share in against.items() if share is not None}
-
-
-def _next_is_final(plan: Plan, workload: str, stage: str) -> bool:
-    """True if the stage after this one leaves the baseline nothing."""
-    stages = plan.workloads[workload].stages
-    names = [each.name for each in stages]
-    base = base_name(plan.workloads[workload], stage)
-    number = names.index(base) + 1 if base in names else 0
-    return number < len(stages) and stages[number].migrated >= 1 - 1e-9
 
 
 def _least(verdict: Verdict) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from pipeline.verdicts.autopilot import Course, steered
-from pipeline.verdicts.plan import Plan, PlanError, check
+from pipeline.verdicts.plan import Plan, PlanError, check, gates_of, plan_hash
 from pipeline.yamlfile import load
 
 STARTER = Path(__file__).parent / "starter_plan.yml"
@@ -21,6 +21,39 @@ def load_plan(path: Path) -> Plan:
         return check(load(path, Plan))
     except PlanError as error:
         raise PlanError(f"{path}: {error}") from None
+
+
+def plan_schema() -> str:
+    """The plan's JSON Schema, for editors (docs/plan.schema.json)."""
+    schema = msgspec.json.schema(Plan) | {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    encoded = msgspec.json.encode(schema, order="deterministic")
+    return msgspec.json.format(encoded, indent=1).decode() + "\n"
+
+
+def render_plan(plan: Plan) -> str:
+    """The plan in words: who moves where, in which steps, and what must be shown."""
+    baseline = plan.endpoints[plan.baseline].provider
+    lines = [f"{plan.migration}: from {plan.baseline} ({baseline}), plan {plan_hash(plan)[:12]}"]
+    for key, workload in plan.workloads.items():
+        owner = f", owner {workload.owner}" if workload.owner else ""
+        pilot = ", autopilot" if workload.autopilot else ""
+        lines.append(f"\n{key}: {workload.name.en}{owner}{pilot}")
+        for stage in workload.stages:
+            shares = ", ".join(f"{name} {share:.0%}" for name, share in stage.shares.items())
+            lines.append(
+                f"  {stage.starts:%Y-%m-%d %H:%M %Z}  {stage.name}: {shares or 'baseline only'}"
+            )
+        gates = msgspec.to_builtins(gates_of(plan, key))
+        given = {name: gate for name, gate in gates.items() if gate and name != "exclude"}
+        lines += [f"  {name}: {_told(gate)}" for name, gate in given.items()]
+    return "\n".join(lines)
+
+
+def _told(value: object) -> str:
+    """A gate's fields in a row, those that are not set left out."""
+    if not isinstance(value, dict):
+        return str(value)
+    return ", ".join(f"{k} {_told(v)}" for k, v in value.items() if v not in (None, {}, ()))
 
 
 def start_plan(path: Path) -> bool:

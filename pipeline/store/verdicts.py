@@ -9,6 +9,7 @@ from pipeline.calls import Arm
 from pipeline.store.connect import Client, rows
 from pipeline.store.insert import once
 from pipeline.verdicts.conversations import Arrival
+from pipeline.verdicts.state import State
 from pipeline.verdicts.units import Unit
 
 Partition = tuple[str, str, int]  # cluster, topic, number
@@ -249,14 +250,18 @@ def read_positions(client: Client, batch: int) -> dict[Partition, tuple[int, int
     return {(c, t, p): (again, read) for c, t, p, again, read in document}
 
 
-def insert_state(client: Client, epoch: Epoch, formulas: int, state: str) -> None:
-    """Keeps the fold's memory."""
-    names = ["workload", "candidate", "epoch", "formulas", "state"]
-    row = [epoch.workload, epoch.candidate, epoch.epoch, formulas, state]
-    client.insert("judge_states", [row], column_names=names)
+def state_row(epoch: Epoch, formulas: int, state: State) -> dict[str, Any]:
+    """A row of `judge_states`: the fold's memory."""
+    return {
+        "workload": epoch.workload,
+        "candidate": epoch.candidate,
+        "epoch": epoch.epoch,
+        "formulas": formulas,
+        "state": msgspec.json.encode(state).decode(),
+    }
 
 
-def read_state(client: Client, epoch: Epoch, formulas: int) -> str | None:
+def read_state(client: Client, epoch: Epoch, formulas: int) -> State | None:
     """The fold's memory as last kept under these formulas."""
     found = client.query(
         "SELECT state FROM judge_states FINAL WHERE workload = {workload:String} AND"
@@ -266,7 +271,7 @@ def read_state(client: Client, epoch: Epoch, formulas: int) -> str | None:
             "formulas": formulas,
         },
     ).result_rows  # fmt: skip
-    return str(found[0][0]) if found else None
+    return msgspec.json.decode(found[0][0], type=State) if found else None
 
 
 def insert_epoch(client: Client, epoch: Epoch) -> None:
@@ -315,22 +320,42 @@ def shown_verdicts(client: Client) -> dict[tuple[str, str], dict[str, Any]]:
     return {(row["workload"], row["candidate"]): row for row in found}
 
 
-def imbalance(client: Client, cluster: str) -> str:
-    """What is wrong with the account of a cluster; "" if nothing is.
-
-    Offsets that no batch covers or that two cover; a recount that failed; or fewer calls accounted for than
-    producers have sent, what is in flight taken at its most.
-    """
-    ((gaps, in_flight, sent, accounted, audit),) = client.query(
-        _ACCOUNT, parameters={"cluster": cluster}
+def plan_in_force(client: Client, workload: str, candidate: str) -> str | None:
+    """The plan, a JSON document, under which the verdict in force was made."""
+    found = client.query(
+        "SELECT document FROM plans WHERE plan_hash IN (SELECT plan_hash FROM v_verdicts"
+        " WHERE workload = {workload:String} AND candidate = {candidate:String}) LIMIT 1",
+        parameters={"workload": workload, "candidate": candidate},
     ).result_rows
-    if gaps:
-        return f"{gaps} offsets are missing in the ledger, or there twice"
-    if audit:
-        return str(audit)
-    if sent > accounted + in_flight * _CALLS_A_MESSAGE:
-        return f"{sent - accounted} calls sent are neither stored nor rejected nor repeated"
-    return ""
+    return str(found[0][0]) if found else None
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """What tells whether the account of a cluster balances."""
+
+    gaps: int  # offsets missing in the ledger, or there twice
+    in_flight: int  # messages
+    sent: int  # calls, by the producers' own count
+    accounted: int  # calls stored, rejected, repeated or ignored
+    audit: str  # what the last recount found wrong
+
+    def wrong(self, sent: int) -> str:
+        """What is wrong, given how many calls had been sent a while ago; "" if nothing is."""
+        if self.gaps:
+            return f"{self.gaps} offsets are missing in the ledger, or there twice"
+        if self.audit:
+            return self.audit
+        missing = sent - self.accounted - self.in_flight * _CALLS_A_MESSAGE
+        return f"at least {missing} calls sent are nowhere to be found" if missing > 0 else ""
+
+
+def read_account(client: Client, cluster: str) -> Account:
+    """The account of a cluster as it stands."""
+    (row,) = client.query(_ACCOUNT, parameters={"cluster": cluster}).result_rows
+    gaps, in_flight, sent, accounted, audit = row
+    return Account(
+        gaps=gaps or 0, in_flight=in_flight or 0, sent=sent or 0, accounted=accounted or 0, audit=audit or ""
+    )  # fmt: skip
 
 
 _CALLS_A_MESSAGE = 500  # at most, as our producers write them

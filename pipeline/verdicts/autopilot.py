@@ -70,6 +70,14 @@ def base_name(workload: Workload, name: str) -> str:
     return name if plain else name.partition(_WITHOUT)[0]
 
 
+def leads_to_all(workload: Workload, stage: str) -> bool:
+    """True if the stage after this one leaves the baseline nothing."""
+    names = [each.name for each in workload.stages]
+    base = base_name(workload, stage)
+    number = names.index(base) + 1 if base in names else 0
+    return number < len(names) and workload.stages[number].migrated >= 1 - 1e-9
+
+
 def sail(
     plan: Plan, courses: Mapping[str, Course], said: Mapping[tuple[str, str], Said], now: int
 ) -> tuple[dict[str, Course], list[Move]]:

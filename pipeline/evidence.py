@@ -1,0 +1,102 @@
+"""Evidence bundles: everything a verdict rests on, in one file that anybody can check without a server.
+
+A zip archive of `units.csv`, `plan.json` and `verdict.json`; the latter holds the hashes of the other two, the
+version of the formulas, the verdict and the path of the e-values.
+"""
+
+import zipfile
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pipeline.store import verdicts as store
+from pipeline.store.connect import Client
+from pipeline.verdicts.plan import Plan, check, plan_hash
+from pipeline.verdicts.recompute import recompute, summary
+from pipeline.verdicts.units import Unit, of_pair, read_units, units_hash, write_units
+from pipeline.verdicts.verdict import FORMULAS
+
+UNITS, PLAN, VERDICT = "units.csv", "plan.json", "verdict.json"
+_LONG_AGO = (
+    1980,
+    1,
+    1,
+    0,
+    0,
+    0,
+)  # the earliest a zip archive can say: the same evidence, the same bytes
+
+
+class EvidenceError(ValueError):
+    """There is no such evidence, or the file is no bundle; the message says what to do."""
+
+
+def export(client: Client, workload: str, candidate: str) -> bytes:
+    """The bundle of the verdict in force. Raises EvidenceError, StoreError."""
+    epoch = store.read_epochs(client).get((workload, candidate))
+    document = store.plan_in_force(client, workload, candidate)
+    if epoch is None or document is None:
+        raise EvidenceError(f"no verdict on {workload}/{candidate}; `cutover check` may say why")
+    plan = check(msgspec.json.decode(document, type=Plan))
+    provider = plan.endpoints[candidate].provider
+    units = store.read_units(client, workload, since=epoch.starts_at)
+    about = {"set_by": epoch.set_by, "after_data": epoch.after_data, "starts_at": epoch.starts_at}
+    return bundle(plan, workload, candidate, of_pair(units, workload, provider), epoch.epoch, about)
+
+
+def bundle(
+    plan: Plan,
+    workload: str,
+    candidate: str,
+    units: Sequence[Unit],
+    epoch: int,
+    about: dict[str, Any],
+) -> bytes:
+    """A bundle of units; `about` is told of the epoch."""
+    found = account(plan, workload, candidate, units, epoch) | {"margins": about}
+    files = {
+        UNITS: write_units(units).encode(),
+        PLAN: msgspec.json.encode(plan),
+        VERDICT: msgspec.json.format(msgspec.json.encode(found)),
+    }
+    out = BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(zipfile.ZipInfo(name, _LONG_AGO), content, zipfile.ZIP_DEFLATED)
+    return out.getvalue()
+
+
+def account(
+    plan: Plan, workload: str, candidate: str, units: Sequence[Unit], epoch: int
+) -> dict[str, Any]:
+    """What a bundle says of its contents; recomputed from them when it is verified."""
+    verdict, path = recompute(plan, workload, candidate, units, epoch)
+    return {
+        "formulas": FORMULAS,
+        "plan_hash": plan_hash(plan),
+        "units_hash": units_hash(units),
+        "verdict": summary(verdict, candidate),
+        "path": path,
+    }
+
+
+def verify(file: Path) -> tuple[dict[str, Any], list[str]]:
+    """What a bundle says, and what of it does not hold: nothing, if all is well. Raises EvidenceError, OSError."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            units = read_units(archive.read(UNITS).decode())
+            plan = check(msgspec.json.decode(archive.read(PLAN), type=Plan))
+            said = msgspec.json.decode(archive.read(VERDICT))
+            told = said["verdict"]
+            again = account(plan, told["workload"], told["candidate"], units, told["epoch"])
+    except (zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
+        raise EvidenceError(f"{file} is no evidence bundle, or a broken one: {error}") from None
+    if said["formulas"] != FORMULAS:
+        return said, [
+            f"formulas {said['formulas']}: this version has {FORMULAS}; verify it with the version that made it"
+        ]
+    same = msgspec.json.decode(msgspec.json.encode(again))
+    return said, [f"{name} differs" for name in same if said.get(name) != same[name]]

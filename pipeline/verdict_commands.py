@@ -1,0 +1,111 @@
+"""The commands about plans, units, verdicts and their evidence; part of `cutover`."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pipeline.evidence import EvidenceError, export, verify
+from pipeline.plan_file import load_plan, plan_schema, render_plan
+from pipeline.settings import Settings
+from pipeline.store.connect import connect
+from pipeline.store.verdicts import read_units as stored_units
+from pipeline.verdicts.plan import Plan, plan_hash
+from pipeline.verdicts.recompute import recompute, summary
+from pipeline.verdicts.units import UnitsError, read_units, units_hash, write_units
+from pipeline.verdicts.verdict import FORMULAS, Outcome
+
+Add = Callable[[str, Callable[[argparse.Namespace, Settings], int], str], argparse.ArgumentParser]
+
+
+def add_verdict_commands(add: Add) -> None:
+    """Adds `verdict`, `units`, `evidence` and `plan` to the command line."""
+    verdict = add(
+        "verdict", _verdict, "recompute verdicts from exported units without any server; 0: all PROMOTE"
+    )  # fmt: skip
+    verdict.add_argument("--plan", type=Path, required=True)
+    verdict.add_argument("--epoch", type=int, default=1, help="which start of evidence (default 1)")
+    verdict.add_argument("units", type=Path, metavar="UNITS.csv")
+    units = add("units", _units, "print a workload's closed conversations as CSV, for `verdict`")
+    units.add_argument("--workload", required=True)
+    evidence = add("evidence", _evidence, "export all a verdict rests on as one file, or verify it")
+    kinds = evidence.add_subparsers(dest="what", required=True, metavar="export|verify")
+    one = kinds.add_parser("export", help="the evidence of the verdict in force")
+    one.add_argument("--workload", required=True)
+    one.add_argument("--candidate", required=True, help="the endpoint's name in the plan")
+    one.add_argument("--out", type=Path, required=True, metavar="FILE.zip")
+    again = kinds.add_parser("verify", help="recompute it; 1 if anything differs")
+    again.add_argument("file", type=Path, metavar="FILE.zip")
+    plan = add("plan", _plan, "check or show the plan, or print its JSON Schema for editors")
+    plan.add_argument("what", choices=["check", "show", "schema"])
+    plan.add_argument("file", nargs="?", type=Path, help="default: CUTOVER_PLAN")
+
+
+def verdicts_of(plan: Plan, text: str, epoch: int = 1) -> dict[str, Any]:
+    """The verdict on every candidate of every workload that has units in a CSV. Raises UnitsError."""
+    units = read_units(text)
+    if not units:
+        raise UnitsError("there is no unit in the file; export some with `cutover units`")
+    workloads = sorted({unit.workload for unit in units})
+    if strangers := [workload for workload in workloads if workload not in plan.workloads]:
+        raise UnitsError(
+            f"workload {strangers[0]!r} is not in the plan; give the plan it was judged by"
+        )
+    found = [
+        summary(recompute(plan, workload, name, units, epoch)[0], name)
+        for workload in workloads
+        for name in plan.workloads[workload].candidates
+    ]
+    return {
+        "formulas": FORMULAS,
+        "plan_hash": plan_hash(plan),
+        "units_hash": units_hash(units),
+        "verdicts": found,
+    }
+
+
+def _verdict(options: argparse.Namespace, settings: Settings) -> int:
+    if not options.units.is_file():
+        raise UnitsError(f"no such file: {options.units}")
+    plan, text = load_plan(options.plan), options.units.read_text(encoding="utf-8")
+    found = verdicts_of(plan, text, options.epoch)
+    print(msgspec.json.format(msgspec.json.encode(found)).decode())
+    return 0 if all(v["verdict"] == Outcome.PROMOTE for v in found["verdicts"]) else 1
+
+
+def _units(options: argparse.Namespace, settings: Settings) -> int:
+    with connect(settings) as client:
+        units = stored_units(client, options.workload)
+    sys.stdout.write(write_units(units))
+    if not units:
+        print(f"cutover: {options.workload} has no closed conversation yet", file=sys.stderr)
+    return 0 if units else 1
+
+
+def _evidence(options: argparse.Namespace, settings: Settings) -> int:
+    if options.what == "export":
+        with connect(settings) as client:
+            options.out.write_bytes(export(client, options.workload, options.candidate))
+        print(f"wrote {options.out}")
+        return 0
+    if not options.file.is_file():
+        raise EvidenceError(f"no such file: {options.file}")
+    said, wrong = verify(options.file)
+    told = said["verdict"]
+    print(f"{told['workload']}/{told['candidate']}: {told['verdict']}, epoch {told['epoch']}")
+    for line in wrong or ["the units give this verdict, these e-values and this path"]:
+        print(f"{'✗' if wrong else '✓'} {line}")
+    return 1 if wrong else 0
+
+
+def _plan(options: argparse.Namespace, settings: Settings) -> int:
+    if options.what == "schema":
+        print(plan_schema(), end="")
+        return 0
+    file = options.file or settings.plan
+    plan = load_plan(file)
+    print(render_plan(plan) if options.what == "show" else f"{file} is sound")
+    return 0
