@@ -137,6 +137,12 @@ def _parser() -> argparse.ArgumentParser:
     again.add_argument("--provider", default="", help="its id (default: all)")
     again.add_argument("--apply", action="store_true", help="make the changes a new cost version")
     again.add_argument("--note", default="", help="why, kept with the version")
+    _add_report(add)
+    add_verdict_commands(add)
+    return parser
+
+
+def _add_report(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> None:
     report = add("report", _report, "the management report, as PDF, PPTX or HTML")
     report.add_argument("--lang", choices=["en", "zh"], default="en", help="language (default en)")
     report.add_argument(
@@ -145,8 +151,6 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--snapshot", default="", metavar="ID", help="make an older report again, with its numbers"
     )
-    add_verdict_commands(add)
-    return parser
 
 
 def _demo(options: argparse.Namespace, settings: Settings) -> int:
