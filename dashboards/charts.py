@@ -13,6 +13,21 @@ Row = Mapping[str, Any]
 GRID: dict[str, Any] = {"domain": False, "ticks": False, "tickCount": 5}
 MARK = "#7F8694"  # stage changes and plans
 SHAPES = {"stage_changed": "triangle-down", "verdict": "diamond", "deadline": "square"}
+KIND_COLORS = {  # input, cache read, cache write, output
+    "light": ["#0B6E6E", "#8CC5BF", "#C9A227", "#33508A"],
+    "dark": ["#4FC3B8", "#1F6D66", "#E0C25A", "#8FB0EA"],
+}
+# Okabe and Ito's, told apart by colour-blind people: no provider's, so that gates are not taken for one.
+GATE_COLORS = [
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#8A8F98",
+    "#B8A400",
+]
 DASHES = [[1, 0], [5, 4], [1, 3]]
 HEAT = {"light": ["#E7F1EE", "#0B6E6E"], "dark": ["#17302E", "#7FE3D6"]}  # few calls, many calls
 LABELS = {  # how a unit is written beside an axis
@@ -174,6 +189,56 @@ def distribution(rows: Sequence[Row], palette: Mapping[str, str]) -> alt.Chart:
         )
         .properties(height=HEIGHT)
     )  # fmt: skip
+
+
+def stacked(rows: Sequence[Row], unit: str, theme: str) -> alt.Chart:
+    """A bar per provider, made of the kinds of tokens its calls cost; rows: name, kind, order, cost."""
+    data = pd.DataFrame(rows)
+    kinds = list(dict.fromkeys(data["kind"]))
+    return (
+        alt.Chart(data)
+        .mark_bar(height=alt.RelativeBandSize(0.7))
+        .encode(
+            y=alt.Y("name:N", sort=list(dict.fromkeys(data["name"])), title=None, axis=alt.Axis(labelLimit=180, domain=False, ticks=False)),
+            x=alt.X("cost:Q", title=None, axis=alt.Axis(labelExpr=LABELS[unit], **GRID)),
+            color=alt.Color("kind:N", scale=alt.Scale(domain=kinds, range=KIND_COLORS[theme][: len(kinds)]), legend=_legend("square")),
+            order="order:Q",
+            tooltip=[alt.Tooltip("name:N", title=" "), alt.Tooltip("kind:N", title=" "), alt.Tooltip("cost:Q", format=",.4~r", title=" ")],
+        )
+        .properties(height=60 + 34 * data["name"].nunique())
+    )  # fmt: skip
+
+
+def evidence(rows: Sequence[Row], thresholds: Mapping[str, float | None]) -> alt.LayerChart:
+    """Log e-values over time, a colour per gate, a dash per side; thresholds: side → where it decides."""
+    data = pd.DataFrame(rows)
+    sides = list(thresholds)
+    dash = alt.StrokeDash(
+        "side:N",
+        scale=alt.Scale(domain=sides, range=DASHES[: len(sides)]),
+        legend=_legend("stroke"),
+    )
+    curves = (
+        alt.Chart(data)
+        .mark_line(strokeWidth=2, point=data["at"].nunique() <= FEW)
+        .encode(
+            x=_time(),
+            y=alt.Y("log_e:Q", title=None, axis=alt.Axis(**GRID)),
+            color=alt.Color("gate:N", scale=alt.Scale(range=GATE_COLORS), legend=_legend("stroke")),
+            strokeDash=dash,
+            tooltip=[alt.Tooltip("gate:N", title=" "), alt.Tooltip("side:N", title=" "), alt.Tooltip("at:T", format="%m-%d %H:%M", title=" "),
+                     alt.Tooltip("log_e:Q", format=".2f", title="ln e")],
+        )
+    )  # fmt: skip
+    lines = [
+        {"side": side, "log_e": value} for side, value in thresholds.items() if value is not None
+    ]
+    if not lines:
+        return alt.layer(curves).properties(height=HEIGHT + 60)
+    rule = alt.Chart(pd.DataFrame(lines)).mark_rule(color=MARK, strokeWidth=1.5).encode(
+        y="log_e:Q", strokeDash=dash, tooltip=["side:N", alt.Tooltip("log_e:Q", format=".2f")]
+    )  # fmt: skip
+    return alt.layer(curves, rule).properties(height=HEIGHT + 60)
 
 
 def burn_up(

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from urllib.parse import urlencode
 
 from markupsafe import Markup
 
@@ -70,6 +71,21 @@ def spark(values: Sequence[float], color: str) -> Markup:
         for v in values
     )
     return Markup('<div class="spark">{}</div>').format(bars)
+
+
+def link(text: Cell, page: str, **asked: str) -> Markup:
+    """A link to another page with its filters set; empty ones are left out."""
+    query = urlencode({key: value for key, value in asked.items() if value})
+    return Markup('<a href="{}" target="_self">{}</a>').format(f"{page}?{query}", text)
+
+
+def track(low: float, value: float, high: float, color: str, *marks: float) -> Markup:
+    """An interval and its estimate on a line; all places as shares of its length, cut off at its ends."""
+    left, at, right = (round(100 * min(1.0, max(0.0, x)), 2) for x in (low, value, high))
+    lines = joined(Markup('<em style="left:{}%"></em>').format(round(100 * x, 2)) for x in marks)
+    return Markup(
+        '<span class="track">{}<i style="left:{}%;width:{}%;background:{}"></i><b style="left:{}%;background:{}"></b></span>'
+    ).format(lines, left, round(max(right - left, 0.5), 2), color, at, color)
 
 
 def plain(text: str) -> str:

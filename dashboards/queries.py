@@ -15,7 +15,11 @@ from typing import Any
 import msgspec
 import streamlit as st
 
+from dashboards.costs import Bills
+from dashboards.costs import bills as add_bills
 from dashboards.names import catalog
+from dashboards.verdicts import Verdict
+from dashboards.verdicts import read as read_verdict
 from pipeline import savings as saved
 from pipeline import stats
 from pipeline.catalog import Catalog, Rate
@@ -43,6 +47,7 @@ QUANTILES = (50, 95, 99)  # percent
 OF_LISTED = ("list_cost", "granted", "covered")  # amounts that need a list cost
 AMOUNTS = (*OF_LISTED, "fee", "net_cost")
 UNKNOWN_TABLE = "code: 60,"
+BILLS_EACH = 1000  # calls of each provider whose bills are added up
 _SUMS = re.compile(r"\bv_minutes\b|\bv_costs\b")
 
 
@@ -133,6 +138,29 @@ class Sums:
 
     def check(self, name: str) -> Estimate | None:
         return stats.proportion(float(self.check_sums.get(name, 0)), self.check_calls.get(name, 0))
+
+
+@dataclass(frozen=True)
+class Slice:
+    """What a provider did in a part of a scope."""
+
+    provider: str
+    slice: str
+    calls: int
+    failed: int
+    cancelled: int
+    quality_calls: int
+    quality_sum: Decimal
+    first_token_buckets: dict[int, int]
+    duration_buckets: dict[int, int]
+
+    @property
+    def failure_rate(self) -> Estimate | None:
+        return stats.proportion(self.failed, self.calls - self.cancelled)
+
+    @property
+    def quality(self) -> Estimate | None:
+        return stats.proportion(float(self.quality_sum), self.quality_calls)
 
 
 @dataclass(frozen=True)
@@ -366,6 +394,16 @@ def models(provider: str) -> list[str]:
     return [model for model in dict.fromkeys(fits) if model]
 
 
+def checks() -> list[str]:
+    """The quality checks that were applied lately."""
+    return ask("names")[0]["checks"]
+
+
+def findings() -> list[str]:
+    """The protocol findings there were lately."""
+    return ask("names")[0]["findings"]
+
+
 def plan() -> Plan | None:
     """The plan in force; None when none was recorded."""
     found = ask("plan")
@@ -384,6 +422,34 @@ def events(scope: Scope) -> list[dict[str, Any]]:
 def stage_changes(scope: Scope) -> list[dict[str, Any]]:
     """Stage changes in the scope: at, workload, stage, shares by endpoint."""
     return [{"shares": {}} | row for row in events(scope) if row["kind"] == "stage_changed"]
+
+
+def verdicts(workload: str = "") -> list[Verdict] | None:
+    """The verdicts in force, of one workload or all; None if this store knows of none."""
+    found = ask_if_there("verdicts", workload=workload)
+    return None if found is None else [read_verdict(row) for row in found]
+
+
+def evidence(workload: str) -> list[dict[str, Any]]:
+    """The path of the evidence in a workload: at, candidate, gate, log e-values, estimate and interval."""
+    return ask_if_there("evidence", workload=workload) or []
+
+
+def slices(scope: Scope, by: str, offset: int) -> list[Slice]:
+    """What providers did, by model, stage or hour of the viewer's day."""
+    found = ask("slices", seconds=scope.seconds, workload=scope.workload, by=by, offset=offset)
+    return [Slice(**row) for row in found]
+
+
+@st.cache_data(ttl=BILL_S, show_spinner=False, max_entries=50)
+def bills(scope: Scope) -> dict[str, Bills]:
+    """By provider, the newest priced calls' bills line by line."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in ask("priced_calls", seconds=scope.seconds, workload=scope.workload, each=BILLS_EACH):
+        found.setdefault(row["provider"], []).append(row)
+    return {
+        provider: add_bills(catalog(), rows, scope.currency) for provider, rows in found.items()
+    }
 
 
 def verdict_changes(scope: Scope) -> list[dict[str, Any]]:
@@ -468,14 +534,32 @@ def amounts(row: NetCost) -> dict[str, Decimal | None]:
     return {name: None if name in unknown else getattr(row, name) for name in AMOUNTS}
 
 
-def search(
-    seconds: int, workload: str, provider: str, failure: str, text: str, limit: int = 200
-) -> list[dict[str, Any]]:
-    """The newest calls that fit; "" fits everything, failure "*" is any failure."""
-    return ask(
-        "search",
-        seconds=seconds, workload=workload, provider=provider, failure=failure, text=text, limit=limit,
-    )  # fmt: skip
+@dataclass(frozen=True)
+class Search:
+    """Which calls are looked for; "" fits everything.
+
+    Failure "*" is any failure; `check` is a quality check that was not fully passed; `text` a whole id.
+    """
+
+    seconds: int
+    workload: str = ""
+    provider: str = ""
+    model: str = ""
+    failure: str = ""
+    finding: str = ""
+    check: str = ""
+    text: str = ""
+
+
+def search(wanted: Search, limit: int = 200) -> list[dict[str, Any]]:
+    """The newest calls that fit. Looks back step by step, so that a busy store need not be read whole."""
+    shorter = [seconds for seconds in RANGES.values() if HOUR_S <= seconds < wanted.seconds]
+    found: list[dict[str, Any]] = []
+    for seconds in [*shorter, wanted.seconds]:
+        found = ask("search", limit=limit, **asdict(replace(wanted, seconds=seconds)))
+        if len(found) >= limit:
+            break
+    return found
 
 
 def call(call_id: str) -> dict[str, Any] | None:

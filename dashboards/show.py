@@ -95,6 +95,11 @@ def moment(at: datetime | None, offset_minutes: int = 0) -> str:
     return UNKNOWN if at is None else _local(at, offset_minutes).strftime("%Y-%m-%d %H:%M")
 
 
+def day_ms(at_ms: int, offset_minutes: int = 0) -> str:
+    """2026-11-02, in the viewer's own time zone, from UTC ms."""
+    return moment(datetime.fromtimestamp(at_ms / 1000, UTC), offset_minutes)[:10]
+
+
 def instant(at: datetime | None, offset_minutes: int = 0) -> str:
     """2026-11-02 09:00:04.120, in the viewer's own time zone."""
     if at is None:

@@ -151,15 +151,7 @@ def test_a_call_opens_by_its_address_and_hostile_text_stays_text(
     language: str, seeded_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(seeded_settings, monkeypatch)
-    call = queries.ask(
-        "search",
-        seconds=queries.RANGES["all"],
-        workload="",
-        provider="",
-        failure="*",
-        text="",
-        limit=500,
-    )
+    call = queries.search(queries.Search(queries.RANGES["all"], failure="*"), limit=500)
     hostile = next(c for c in call if HOSTILE in queries.call(c["call_id"])["failure_message"])
     app = run("calls", language, call=hostile["call_id"])
     assert not app.exception

@@ -10,7 +10,7 @@ import streamlit as st
 from seed_store import ENDPOINTS, PARTITIONS, seeded
 
 from dashboards import queries
-from dashboards.queries import RANGES, Scope
+from dashboards.queries import RANGES, Scope, Search
 from pipeline import stats
 from pipeline.catalog import Catalog
 from pipeline.scoring.net_cost import NetCost
@@ -283,15 +283,19 @@ def test_a_search_finds_by_each_of_its_conditions(raw: Raw) -> None:
     everything = RANGES["all"]
     for text in (one["call_id"], one["conversation_id"], one["request_id"]):
         assert one["call_id"] in {
-            r["call_id"] for r in queries.search(everything, "", "", "", text)
+            r["call_id"] for r in queries.search(Search(everything, text=text))
         }
     fits = {"workload": "support", "provider": "moonshot", "failure": "*"}
-    found = queries.search(everything, **fits, text="", limit=10_000)
+    found = queries.search(Search(everything, **fits), limit=10_000)
     assert len(found) == sum(
         r["workload"] == "support" and r["provider"] == "moonshot" and r["failure"] != ""
         for r in raw
     )
-    assert queries.search(everything, "' OR 1 = 1 --", "", "", "") == []
+    cut = queries.search(Search(everything, finding="missing_message_stop"), limit=10_000)
+    assert len(cut) == sum("missing_message_stop" in r["findings"] for r in raw)
+    poor = queries.search(Search(everything, check="tool_calls_valid"), limit=10_000)
+    assert len(poor) == sum(r["checks"].get("tool_calls_valid", 1) < 1 for r in raw)
+    assert queries.search(Search(everything, "' OR 1 = 1 --")) == []
 
 
 def test_a_call_is_found_whole_and_with_its_conversation(raw: Raw) -> None:

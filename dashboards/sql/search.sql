@@ -1,4 +1,5 @@
--- The newest calls that fit; an empty parameter fits everything, failure '*' is any failure.
+-- The newest calls that fit; an empty parameter fits everything, failure '*' is any failure, check is
+-- a quality check that was not fully passed.
 SELECT
     started_at, call_id, conversation_id, workload, provider, model, arm, failure, http_status,
     time_to_first_token_ms, duration_ms, input_tokens, output_tokens, cost, currency, quality
@@ -6,7 +7,10 @@ FROM v_calls
 WHERE started_at >= now() - {seconds:UInt32}
     AND ({workload:String} = '' OR workload = {workload:String})
     AND ({provider:String} = '' OR provider = {provider:String})
+    AND ({model:String} = '' OR model = {model:String})
     AND ({failure:String} = '' OR failure = {failure:String} OR ({failure:String} = '*' AND failure != ''))
+    AND ({finding:String} = '' OR has(findings, {finding:String}))
+    AND ({check:String} = '' OR (mapContains(checks, {check:String}) AND checks[{check:String}] < 1))
     AND ({text:String} = '' OR call_id = {text:String} OR conversation_id = {text:String} OR request_id = {text:String})
 ORDER BY started_at DESC
 LIMIT {limit:UInt32}

@@ -6,10 +6,11 @@ import pandas as pd
 import streamlit as st
 from markupsafe import Markup
 
-from dashboards import controls, markup, queries, show, state
+from dashboards import controls, costs, markup, queries, show, state
 from dashboards.markup import PILL, joined
-from dashboards.names import provider_color, short_name
-from dashboards.views.parts import card, viewer_offset
+from dashboards.names import catalog, provider_color, short_name
+from dashboards.queries import Search
+from dashboards.views.parts import card, csv_button, viewer_offset
 from dashboards.words import language, t, term, theme
 from pipeline.calls import Failure
 
@@ -26,18 +27,20 @@ def page() -> None:
 
 
 def _find() -> None:
-    seconds, workload, provider, failure, text = _filters()
+    wanted = _filters()
     if not state.explain():
         return
-    found = queries.search(seconds, workload, provider, failure, text, ROWS)
+    found = queries.search(wanted, ROWS)
     if not found:
         st.info(t("calls.nothing"), icon=":material/search_off:")
         return
     st.caption(t("calls.found", n=len(found), most=ROWS))
+    frame = _frame(found)
     picked = st.dataframe(
-        _frame(found), hide_index=True, height=620, on_select="rerun", selection_mode="single-row",
+        frame, hide_index=True, height=620, on_select="rerun", selection_mode="single-row",
         key="calls_table", column_config=_columns(), placeholder=show.UNKNOWN,
     )  # fmt: skip
+    csv_button(found, "calls.csv", "calls_csv")
     if picked.selection.rows:
         _open(found[picked.selection.rows[0]]["call_id"])
 
@@ -47,22 +50,35 @@ def _open(call_id: str) -> None:
     st.rerun()
 
 
-def _filters() -> tuple[int, str, str, str, str]:
-    with st.container(horizontal=True, vertical_alignment="center"):
+def _filters() -> Search:
+    with st.container(horizontal=True, vertical_alignment="center", key="filters"):
         seconds = controls.time_range("1h")
         workload = controls.workload()
         provider = controls.provider()
+        model = controls.model(provider)
         failure = controls.in_url(
             "failure", ["", "*", *Failure], "", st.selectbox,
             label=t("failure"), label_visibility="collapsed", width=220,
             format_func=lambda key: {"": t("failure.all"), "*": t("failure.any")}.get(key) or term("failure", key),
         )  # fmt: skip
+        check = _more("check", queries.checks(), "calls.check.all")
+        finding = _more("finding", queries.findings(), "calls.finding.all")
         text = st.text_input(
             t("calls.search"), st.query_params.get("q", ""), placeholder=t("calls.search"), key="q",
             label_visibility="collapsed", icon=":material/search:", width=320,
         )  # fmt: skip
         controls.remember("q", text)
-    return seconds, workload, provider, failure, text.strip()
+    return Search(seconds, workload, provider, model, failure, finding, check, text.strip())
+
+
+def _more(key: str, names: list[str], everything: str) -> str:
+    """A filter by names out of the data; one that a link asks for is kept though nothing fits it."""
+    asked = st.query_params.get(key, "")
+    return controls.in_url(
+        key, list(dict.fromkeys(["", *names, asked])), "", st.selectbox,
+        label=t(everything), label_visibility="collapsed", width=230,
+        format_func=lambda name: term(key, name) if name else t(everything),
+    )  # fmt: skip
 
 
 def _frame(found: list[dict[str, Any]]) -> pd.DataFrame:
@@ -114,6 +130,10 @@ def _opened(call_id: str) -> None:
         st.html(_tokens(call))
     with right, card("calls.checks"):
         st.html(_checks(call))
+    with right, card("calls.pairs"):
+        _pairs(call)
+    with right, card("calls.feedback"):
+        _feedback(call)
     with right, card("calls.about"):
         st.html(_about(call))
     with card("calls.conversation"):
@@ -164,28 +184,30 @@ def _timeline(call: dict[str, Any]) -> Markup:
 
 
 def _tokens(call: dict[str, Any]) -> Markup:
-    cost = show.exact_money(call["cost"], call["currency"])
-    note = (
-        t(f"unpriced.{call['cost_unknown']}")
-        if call["cost_unknown"] in queries.UNPRICED
-        else call["cost_unknown"]
-    )
-    names = (
-        "input",
-        "cache_read_input",
-        "cache_write_5m_input",
-        "cache_write_1h_input",
-        "output",
-        "reasoning_output",
-    )
+    names = ("input", "cache_read_input", "cache_write_5m_input", "cache_write_1h_input", "output", "reasoning_output")  # fmt: skip
     pairs = [(t(f"tokens.{name}"), show.count(call[f"{name}_tokens"])) for name in names]
-    pairs += [
-        (t("calls.cost"), f"{cost} {note}".strip()),
-        (t("calls.price_id"), call["price_id"] or show.UNKNOWN),
-    ]
     if call["usage_estimated"] or call["cost_estimated"]:
         pairs.append((t("calls.estimated"), t("calls.estimated.help")))
-    return markup.facts(pairs)
+    return markup.facts(pairs) + _bill(call)
+
+
+def _bill(call: dict[str, Any]) -> Markup:
+    """The cost line by line where the facts still give the stored amount; else the amount alone, or why there is none."""
+    currency = call["currency"]
+    if call["cost"] is None:
+        reason = term("unpriced", call["cost_unknown"]) if call["cost_unknown"] else ""
+        return markup.facts([(t("calls.cost"), f"{show.UNKNOWN} {reason}".strip())])
+    lines = [
+        [t(f"bill.{line.what}"), show.count(line.tokens), show.exact_money(line.per_million, currency), show.exact_money(line.amount, currency)]
+        for line in costs.lines_of(catalog(), call)
+    ]  # fmt: skip
+    whole = Markup("<b>{}</b>").format(show.exact_money(call["cost"], currency))
+    if not lines:
+        note = t("calls.bill.other", id=call["price_id"] or show.UNKNOWN)
+        return markup.facts([(t("calls.cost"), markup.SMALL.format(whole, f" {note}"))])
+    heads = [t(f"bill.{key}") for key in ("what", "tokens", "per_million", "amount")]
+    total = [Markup("<b>{}</b>").format(t("calls.cost")), "", call["price_id"], whole]
+    return markup.table(heads, [*lines, total])
 
 
 def _checks(call: dict[str, Any]) -> Markup:
@@ -193,7 +215,7 @@ def _checks(call: dict[str, Any]) -> Markup:
         [term("check", name), call["evidence"].get(name, ""), _mark(float(value))]
         for name, value in call["checks"].items()
     ]
-    lines += [[t("calls.finding"), finding, ""] for finding in call["findings"]]
+    lines += [[t("calls.finding"), term("finding", finding), ""] for finding in call["findings"]]
     lines += [[t("calls.doubt"), doubt, ""] for doubt in call["doubts"]]
     if not lines:
         return Markup("<small>{}</small>").format(t("calls.no_checks"))
@@ -205,6 +227,51 @@ def _mark(value: float) -> Markup:
     return PILL.format(
         "good" if value >= 1 else "bad" if value <= 0 else "warn",
         f"{value:.2f}".rstrip("0").rstrip("."),
+    )
+
+
+def _pairs(call: dict[str, Any]) -> None:
+    """The shadow twin: what mirrored calls of it, or the call it mirrors, answered."""
+    found = queries.ask_if_there("pairs", call=call["call_id"]) or []
+    if not found:
+        twin = call["shadow_of"]
+        link = markup.link(twin, "calls", call=twin)
+        st.html(
+            Markup("<small>{} {}</small>").format(t("about.shadow_of"), link)
+            if twin
+            else Markup("<small>{}</small>").format(t("calls.no_pairs"))
+        )
+        return
+    lines = []
+    for row in found:
+        twin = row["shadow_of"] if row["call_id"] == call["call_id"] else row["call_id"]
+        who = Markup("{}<small>{}</small>").format(
+            markup.link(term("pair", row["check"]), "calls", call=twin),
+            f"{short_name(row['provider'], language())} · {t('arm.' + row['mirrored_to'])}",
+        )
+        lines.append([who, row["evidence"], _mark(float(row["value"]))])
+    st.html(
+        markup.table(
+            [t("calls.pairs.check"), t("calls.evidence"), t("calls.value")], lines, text_columns=2
+        )
+    )
+
+
+def _feedback(call: dict[str, Any]) -> None:
+    found = queries.ask_if_there("feedback", call=call["call_id"]) or []
+    if not found:
+        st.caption(t("calls.no_feedback"))
+        return
+    lines = [
+        [
+            show.moment(row["at"], viewer_offset()),
+            markup.with_small(row["comment"], row["source"]),
+            _mark(row["rating"]),
+        ]
+        for row in found
+    ]
+    st.html(
+        markup.table([t("calls.at"), t("calls.feedback"), t("calls.value")], lines, text_columns=2)
     )
 
 

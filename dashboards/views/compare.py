@@ -12,7 +12,7 @@ from dashboards import charts, controls, markup, queries, show, state
 from dashboards.markup import PILL
 from dashboards.names import short_name
 from dashboards.queries import Scope, Sums
-from dashboards.views.live import failure_rows
+from dashboards.views import evidence, explained
 from dashboards.views.parts import card, csv_button, draw, palette
 from dashboards.words import language, t, term, theme
 from pipeline import stats
@@ -29,7 +29,7 @@ def page() -> None:
     _figures(controls.scope(seconds, workload))
 
 
-@st.fragment(run_every=5)
+@st.fragment(run_every=15)
 def _figures(scope: Scope) -> None:
     with state.store_needed():
         if not state.explain():
@@ -58,6 +58,11 @@ def _picked(candidates: list[Sums]) -> list[Sums]:
 
 def _compare(scope: Scope, baseline: Sums | None, candidates: list[Sums]) -> None:
     sides = ([baseline] if baseline else []) + candidates
+    shown = {s.provider for s in candidates}
+    verdicts = queries.verdicts(scope.workload)
+    judged = None if verdicts is None else [v for v in verdicts if v.provider in shown]
+    evidence.gates(scope.workload, judged)
+    evidence.path(scope.workload, judged)
     figures = figures_of(scope, sides)
     with card("compare.figures"):
         st.html(_table(figures, baseline, sides))
@@ -67,17 +72,31 @@ def _compare(scope: Scope, baseline: Sums | None, candidates: list[Sums]) -> Non
             f"compare-{scope.workload}.csv",
             "compare_csv",
         )
-    colors = palette([s.provider for s in sides])
     left, right = st.columns(2)
-    with left, card("live.failures"):
-        rows = failure_rows(sides)
-        draw(charts.failures(rows, colors)) if rows else st.caption(t("live.no_failures"))
-    with right, card("compare.latency"):
+    with left:
+        explained.taxonomy(scope, sides)
+        explained.cost(scope, baseline, sides)
+        explained.conformance(scope, sides)
+    with right:
+        _latency(sides)
+        explained.checks(sides)
+        evidence.disagreement(scope.workload, {s.provider for s in sides})
+    explained.parts(scope, sides)
+
+
+def _latency(sides: list[Sums]) -> None:
+    """Share of calls that were at least so fast, of one of the two latencies."""
+    with card("compare.latency"):
+        what = controls.in_url(
+            "latency", ["duration", "first_token"], "duration", st.segmented_control,
+            label=t("compare.latency"), format_func=lambda key: t(f"figure.{key}"), label_visibility="collapsed",
+        )  # fmt: skip
         rows = [
             {"name": short_name(s.provider, language()), "ms": ms, "share": share}
             for s in sides
-            for ms, share in stats.cumulative(s.duration_buckets)
+            for ms, share in stats.cumulative(getattr(s, f"{what}_buckets"))
         ]
+        colors = palette([s.provider for s in sides])
         draw(charts.distribution(rows, colors)) if rows else st.caption(t("nothing_to_draw"))
 
 

@@ -1,0 +1,110 @@
+"""Why one arm's calls cost more or less than the other's: bills line by line, prices and tokens apart. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from pipeline.calls import Usage
+from pipeline.catalog import Catalog
+from pipeline.scoring.cost import Line, cost_lines
+
+#  kind of tokens: kinds of lines on a bill
+KINDS = {
+    "input": ("input",),
+    "cache_read": ("cache_read",),
+    "cache_write": ("cache_write_5m", "cache_write_1h"),
+    "output": ("output", "output_thinking"),
+}
+_OF_USAGE = (
+    "input_tokens", "cache_read_input_tokens", "cache_write_5m_input_tokens",
+    "cache_write_1h_input_tokens", "output_tokens", "reasoning_output_tokens",
+)  # fmt: skip
+
+
+def lines_of(catalog: Catalog, call: Mapping[str, Any]) -> tuple[Line, ...]:
+    """A stored call's bill, by the facts as they are now; empty unless it adds up to the stored cost.
+
+    It does not when a price was mended since: then the lines would explain another amount.
+    """
+    found = cost_lines(
+        catalog,
+        provider=call["provider"],
+        region=call["region"],
+        plan=call["flat_rate_plan"],
+        model=call["model"],
+        usage=Usage(**{name: call[name] for name in _OF_USAGE}),
+        at_ms=round(call["started_at"].timestamp() * 1000),
+    )
+    return (
+        found
+        if call["cost"] is not None and sum(line.amount for line in found) == call["cost"]
+        else ()
+    )
+
+
+@dataclass(frozen=True)
+class Bills:
+    """A provider's bills added up: by kind the tokens and the amount in one currency."""
+
+    calls: int
+    left_out: (
+        int  # calls whose stored cost their lines do not add up to, or without an exchange rate
+    )
+    tokens: dict[str, int]
+    amounts: dict[str, Decimal]
+
+    def per_call(self, kind: str) -> Decimal:
+        return self.amounts[kind] / self.calls
+
+    @property
+    def cost_per_call(self) -> Decimal:
+        return sum((self.per_call(kind) for kind in KINDS), Decimal(0))
+
+
+def bills(catalog: Catalog, calls: Iterable[Mapping[str, Any]], currency: str) -> Bills:
+    """The bills of calls, each at its day's exchange rate."""
+    tokens, amounts = dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, Decimal(0))
+    counted = left_out = 0
+    for call in calls:
+        lines = lines_of(catalog, call)
+        rate = catalog.fx(call["currency"], currency, round(call["started_at"].timestamp() * 1000))
+        if not lines or rate is None:
+            left_out += 1
+            continue
+        counted += 1
+        for kind, names in KINDS.items():
+            for line in lines:
+                if line.what in names:
+                    tokens[kind] += line.tokens
+                    amounts[kind] += line.amount * rate.rate
+    return Bills(counted, left_out, tokens, amounts)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Of the difference per call in one kind of tokens: what other prices make, and what other counts make."""
+
+    kind: str
+    baseline: Decimal
+    candidate: Decimal
+    price: Decimal
+    tokens: Decimal
+
+
+def effects(baseline: Bills, candidate: Bills) -> list[Effect]:
+    """The difference candidate − baseline per call, kind by kind; price + tokens is the whole of it.
+
+    Each effect is taken at the mean of the other factor on both sides, so that neither order of telling
+    is preferred (the Shapley value of two factors). Where a side used no such tokens its price is unknown
+    and all of the difference is one of counts.
+    """
+    found = []
+    for kind in KINDS:
+        before, after = baseline.per_call(kind), candidate.per_call(kind)
+        counts = [Decimal(side.tokens[kind]) / side.calls for side in (baseline, candidate)]
+        price = Decimal(0)
+        if all(counts):
+            price = (after / counts[1] - before / counts[0]) * (counts[0] + counts[1]) / 2
+        found.append(Effect(kind, before, after, price, after - before - price))
+    return found
