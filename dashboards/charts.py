@@ -11,6 +11,7 @@ HEIGHT = 240
 FEW = 3  # moments
 Row = Mapping[str, Any]
 GRID: dict[str, Any] = {"domain": False, "ticks": False, "tickCount": 5}
+EXPECTED = "#C9822B"  # what is forecast
 MARK = "#7F8694"  # stage changes and plans
 SHAPES = {"stage_changed": "triangle-down", "verdict": "diamond", "deadline": "square"}
 KIND_COLORS = {  # input, cache read, cache write, output
@@ -244,12 +245,16 @@ def evidence(rows: Sequence[Row], thresholds: Mapping[str, float | None]) -> alt
 def burn_up(
     actual: Sequence[Row],
     planned: Sequence[Row],
+    expected: Sequence[Row],
     marks: Sequence[Row],
     accent: str,
     *,
-    names: tuple[str, str],
+    names: tuple[str, str, str],
 ) -> alt.LayerChart:
-    """Migrated share of the traffic over time (area) against the plan (dashed); names of the two."""
+    """Migrated share of the traffic over time (area) against the plan (dashed) and the forecast (dotted, with its fan).
+
+    expected: at, least, middle, most; names of the three.
+    """
     y = alt.Y(
         "share:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%", **GRID)
     )
@@ -260,7 +265,7 @@ def burn_up(
     ]
     color = alt.Color(
         "what:N",
-        scale=alt.Scale(domain=list(names), range=[accent, MARK]),
+        scale=alt.Scale(domain=list(names), range=[accent, MARK, EXPECTED]),
         legend=_legend("stroke"),
     )
     layers: list[Any] = []
@@ -279,6 +284,14 @@ def burn_up(
             .mark_line(strokeWidth=2, strokeDash=[5, 4], interpolate="step-after")
             .encode(x=_time(), y=y, color=color, tooltip=tip)
         )
+    if expected:
+        data = pd.DataFrame(expected).assign(what=names[2], share=lambda d: d["middle"])
+        band = alt.Chart(data).mark_area(opacity=0.25, color=EXPECTED, interpolate="step-after")
+        layers.append(band.encode(x=_time(), y=alt.Y("most:Q", title=None), y2="least:Q"))
+        middle = alt.Chart(data).mark_line(
+            strokeWidth=2, strokeDash=[1, 3], interpolate="step-after"
+        )
+        layers.append(middle.encode(x=_time(), y=y, color=color, tooltip=tip))
     return alt.layer(*layers, *_rules(marks, MARK)).properties(height=HEIGHT + 40)
 
 

@@ -43,7 +43,7 @@ def lines_of(catalog: Catalog, call: Mapping[str, Any]) -> tuple[Line, ...]:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Bills:
     """A provider's bills added up: by kind the tokens and the amount in one currency."""
 
@@ -108,3 +108,36 @@ def effects(baseline: Bills, candidate: Bills) -> list[Effect]:
             price = (after / counts[1] - before / counts[0]) * (counts[0] + counts[1]) / 2
         found.append(Effect(kind, before, after, price, after - before - price))
     return found
+
+
+def three_ways(baseline: Bills, candidate: Bills) -> dict[str, Decimal | None]:
+    """The candidate's cost per call as billed, without its cache, and at the baseline's share of cache reads.
+
+    At a small share of the traffic a cache is colder than it will be, so the bill alone misleads. The
+    last is None where the candidate read nothing from its cache: its price of a read was not seen.
+    """
+    inputs = {
+        side: sum(side.tokens[k] for k in ("input", "cache_read", "cache_write"))
+        for side in (baseline, candidate)
+    }
+    output, whole = candidate.per_call("output"), Decimal(inputs[candidate]) / candidate.calls
+    plain = _price(candidate, "input")
+    read = _price(candidate, "cache_read")
+    hits = (
+        Decimal(baseline.tokens["cache_read"]) / inputs[baseline]
+        if inputs[baseline]
+        else Decimal(0)
+    )
+    projected = None
+    if plain is not None and (read is not None or not hits):
+        projected = output + whole * (hits * (read or Decimal(0)) + (1 - hits) * plain)
+    return {
+        "billed": candidate.cost_per_call,
+        "uncached": None if plain is None else output + whole * plain,
+        "projected": projected,
+    }
+
+
+def _price(side: Bills, kind: str) -> Decimal | None:
+    """Of one token."""
+    return side.amounts[kind] / side.tokens[kind] if side.tokens[kind] else None

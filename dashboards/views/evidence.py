@@ -13,11 +13,11 @@ from dashboards.views.parts import card, csv_button, draw, viewer_offset
 from dashboards.words import language, t, term, theme
 from pipeline.verdicts.words import gate_name
 
-VERDICTS = {  # tone and mark: never colour alone
-    "PROMOTE": ("good", "▲"),
-    "HOLD": ("warn", "■"),
+VERDICTS = {  # tone and mark: never colour alone; the worst first
     "ROLLBACK": ("bad", "▼"),
-    "BLOCKED": ("plain", "◆"),
+    "BLOCKED": ("bad", "◆"),
+    "HOLD": ("warn", "■"),
+    "PROMOTE": ("good", "▲"),
 }
 STATES = {"passed": ("good", "▲"), "open": ("warn", "■"), "harmed": ("bad", "▼"), "no_data": ("plain", "○")}  # fmt: skip
 LEFT, RIGHT = -1.5, 2.5  # the ends of the line a gate is drawn on, in margins

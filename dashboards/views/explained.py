@@ -40,6 +40,7 @@ def cost(scope: Scope, baseline: Sums | None, sides: list[Sums]) -> None:
         rows = effect_rows(scope, baseline.provider if baseline else "", shown, found)
         if rows:
             st.html(_effects(rows, scope.currency))
+            st.html(_ways(baseline.provider if baseline else "", shown, found, scope.currency))
         counted = " · ".join(
             f"{short_name(p, language())} {show.count(found[p].calls)}" for p in shown
         )
@@ -83,6 +84,26 @@ def _effects(rows: list[dict[str, Any]], currency: str) -> Markup:
             ]
             for row in mine
         ]
+    return markup.table(heads, lines)
+
+
+def _ways(baseline: str, shown: list[str], found: dict[str, costs.Bills], currency: str) -> Markup:
+    """A canary's cache is cold: its cost as billed, without cache, and at the baseline's hit rate."""
+    keys = ("billed", "uncached", "projected")
+    heads = [
+        t("compare.ways"),
+        *(markup.HINT.format(t(f"compare.ways.{k}.help"), t(f"compare.ways.{k}")) for k in keys),
+    ]
+    lines = []
+    for provider in shown:
+        ways = costs.three_ways(found[baseline], found[provider])
+        amounts = (None if ways[k] is None else 1000 * ways[k] for k in keys)
+        lines.append(
+            [
+                markup.provider(provider, language(), theme()),
+                *(show.money(x, currency) for x in amounts),
+            ]
+        )
     return markup.table(heads, lines)
 
 

@@ -1,18 +1,22 @@
 """Rollout: how far are we, when are we done, what does it save, what is in the way?"""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import streamlit as st
 from markupsafe import Markup
 
-from dashboards import charts, controls, markup, queries, show, state
+from dashboards import ahead, charts, controls, markup, queries, show, state
 from dashboards.markup import BAR, HINT, joined
 from dashboards.names import short_name
 from dashboards.queries import AMOUNTS, BILL_S, RANGES, Bill
-from dashboards.views.feed import stage_label
-from dashboards.views.parts import card, draw, viewer_offset
+from dashboards.verdicts import Verdict
+from dashboards.views.evidence import VERDICTS, name_of, verdict_pill
+from dashboards.views.feed import event_feed, stage_label, verdict_label
+from dashboards.views.parts import card, csv_button, draw, viewer_offset
 from dashboards.words import language, named, t, theme
 from pipeline.progress import planned_at, planned_share
 from pipeline.savings import Saving, total
@@ -21,7 +25,9 @@ from pipeline.store.connect import StoreError
 from pipeline.verdicts.plan import Plan, Stage, Workload
 
 BOLD = Markup("<b>{}</b>")
-FIGURE = Markup('<div title="{}"><b>{}</b><span>{}</span></div>')
+SMALL = Markup("{}<small>{}</small>")
+FIGURE = Markup('<div title="{}"><b>{}</b><span>{}</span><small>{}</small></div>')
+BEHIND = 0.05  # of a workload's traffic: less may be chance
 ACCENT = {"light": "#0B6E6E", "dark": "#4FC3B8"}
 
 
@@ -32,7 +38,7 @@ def page() -> None:
     _cost_by_month()
 
 
-@st.fragment(run_every=5)
+@st.fragment(run_every=15)
 def _figures(seconds: int) -> None:
     with state.store_needed():
         plan = queries.plan()
@@ -47,27 +53,38 @@ def _all(plan: Plan, seconds: int) -> None:
     actual = queries.shares_now()
     currency = queries.settings().report_currency
     savings = queries.savings(currency)
-    st.html(Markup('<p class="sentence">{}</p>').format(sentence(plan, now, _weighted(actual))))
+    verdicts = queries.verdicts() or []
+    st.html(
+        Markup('<p class="sentence">{}</p>').format(
+            sentence(plan, now, _weighted(actual), verdicts)
+        )
+    )
     with st.container(border=True, key="card-summary"):
-        st.html(_summary(plan, now, actual, total(savings.values()), currency))
+        st.html(_summary(plan, now, actual, savings, verdicts, currency))
     with card("rollout.burn_up"):
-        _burn_up(plan, seconds, now)
+        _burn_up(plan, seconds, now, actual, verdicts)
     with card("rollout.workloads"):
+        columns = ("workload", "verdict", "stage", "actual", "next", "expected", "saved")
         heads = [
-            t(f"rollout.column.{key}")
-            for key in (
-                "workload",
-                "stage",
-                "planned",
-                "actual",
-                "next",
-                "paid",
-                "baseline",
-                "saved",
-            )
+            HINT.format(t(f"rollout.column.{key}.help"), t(f"rollout.column.{key}"))
+            for key in columns
         ]
-        st.html(markup.table(heads, _lines(plan, now, actual, savings, currency), text_columns=2))
+        lines = [
+            _line(plan, key, work, now, actual.get(key), savings.get(key), [v for v in verdicts if v.workload == key], currency)
+            for key, work in plan.workloads.items()
+        ]  # fmt: skip
+        st.html(markup.table(heads, lines, text_columns=3))
         st.caption(t("rollout.estimate", n=show.count(total(savings.values()).left_out)))
+        csv_button(
+            workload_rows(plan, now, actual, savings, verdicts, currency),
+            "rollout.csv",
+            "rollout_csv",
+        )
+    left, right = st.columns(2)
+    with left, card("rollout.blockers"):
+        _blockers(blockers(plan, now, actual, verdicts))
+    with right, card("rollout.incidents"):
+        event_feed(controls.scope(seconds, ""))
 
 
 def _weighted(actual: dict[str, float]) -> float | None:
@@ -78,8 +95,10 @@ def _weighted(actual: dict[str, float]) -> float | None:
     return migrated / calls if calls else None
 
 
-def sentence(plan: Plan, now: datetime, migrated: float | None) -> str:
-    """Where we are, in one sentence."""
+def sentence(
+    plan: Plan, now: datetime, migrated: float | None, verdicts: Sequence[Verdict] = ()
+) -> str:
+    """Where we are, in a sentence or two."""
     at = _ms(now)
     done = sum(planned_at(work, at) >= 1 for work in plan.workloads.values())
     began = sum(planned_at(work, at) > 0 for work in plan.workloads.values())
@@ -91,6 +110,10 @@ def sentence(plan: Plan, now: datetime, migrated: float | None) -> str:
         "all": len(plan.workloads),
     }
     words = t("rollout.sentence" if migrated is not None else "rollout.sentence_quiet", **values)
+    said = [v.verdict for v in verdicts]
+    if said:
+        counts = {kind.lower(): said.count(kind) for kind in VERDICTS}
+        words += t("rollout.sentence_verdicts", **counts)
     return words + (t("rollout.deadline", days=_days(plan.deadline, now)) if plan.deadline else "")
 
 
@@ -103,22 +126,75 @@ def _ms(at: datetime) -> int:
 
 
 def _summary(
-    plan: Plan, now: datetime, actual: dict[str, float], saving: Saving, currency: str
+    plan: Plan,
+    now: datetime,
+    actual: dict[str, float],
+    savings: dict[str, Saving],
+    verdicts: Sequence[Verdict],
+    currency: str,
 ) -> Markup:
-    planned = planned_share(plan, _ms(now), _weights())
-    ends = [work.stages[-1].starts for work in plan.workloads.values() if work.stages]
+    saving = total(savings.values())
     known = saving.calls > 0
+    span = _span(saving, currency) if known else ""
+    per_month = monthly_saving(plan, savings, _weights())
     figures = [
-        ("rollout.migrated", show.percent(_weighted(actual), 1)),
-        ("rollout.planned", show.percent(planned, 1)),
-        ("rollout.finish", show.moment(max(ends, default=None), viewer_offset())[:10]),
-        ("rollout.paid", show.money(saving.paid if known else None, currency)),
-        ("rollout.would_be", show.money(saving.baseline_would_be if known else None, currency)),
-        ("rollout.saved", _saved(saving, currency)),
-    ]
+        ("rollout.migrated", show.percent(_weighted(actual), 1), ""),
+        ("rollout.planned", show.percent(planned_share(plan, _ms(now), _weights()), 1), ""),
+        ("rollout.finish", *_finish(plan, now, verdicts)),
+        ("rollout.paid", show.money(saving.paid if known else None, currency), t("rollout.calls", n=show.count(saving.calls))),
+        ("rollout.would_be", show.money(saving.baseline_would_be if known else None, currency), ""),
+        ("rollout.saved", _saved(saving, currency), span),
+        ("rollout.per_month", show.money(per_month, currency), ""),
+    ]  # fmt: skip
     return Markup('<div class="figures">{}</div>').format(
-        joined(FIGURE.format(t(f"{key}.help"), value, t(key)) for key, value in figures)
+        joined(FIGURE.format(t(f"{key}.help"), value, t(key), note) for key, value, note in figures)
     )
+
+
+def _finish(plan: Plan, now: datetime, verdicts: Sequence[Verdict]) -> tuple[str, str]:
+    """When the last stage of the last workload is expected, and the band; "not as things are" if one is not."""
+    works = {key: work for key, work in plan.workloads.items() if work.stages}
+    days = {}
+    for case in ahead.CASES:
+        ends = [
+            ahead.done_at(w, [v for v in verdicts if v.workload == k], _ms(now), case)
+            for k, w in works.items()
+        ]
+        days[case] = (
+            None if not ends or None in ends else max(end for end in ends if end is not None)
+        )
+    if not works:
+        return show.UNKNOWN, ""
+    shown = {case: show.day_ms(day, viewer_offset()) if day else "∞" for case, day in days.items()}
+    if days["middle"] is None:
+        return t("gate.never"), ""
+    band = "" if shown["least"] == shown["most"] else f"{shown['least']} – {shown['most']}"
+    return shown["middle"], band
+
+
+def monthly_saving(
+    plan: Plan, savings: dict[str, Saving], calls_per_day: dict[str, int]
+) -> Decimal | None:
+    """What 30 days will save at the plan's last stages: the saving per migrated call so far, times the calls of
+    the last day that will have moved by then. None if no saving is known."""
+    found = [
+        saving.saved
+        / saving.calls
+        * Decimal(work.stages[-1].migrated)
+        * calls_per_day.get(key, 0)
+        * 30
+        for key, work in plan.workloads.items()
+        if work.stages and (saving := savings.get(key)) and saving.calls
+    ]
+    return sum(found, Decimal(0)) if found else None
+
+
+def _span(saving: Saving, currency: str) -> str:
+    """The 95 % interval of what was saved."""
+    if saving.interval is None:
+        return ""
+    low, high = saving.interval
+    return f"{show.money(low, currency)} – {show.money(high, currency)}"
 
 
 def _saved(saving: Saving | None, currency: str) -> str:
@@ -140,21 +216,34 @@ def _weights() -> dict[str, int]:
     return calls
 
 
-def _burn_up(plan: Plan, seconds: int, now: datetime) -> None:
+def _burn_up(
+    plan: Plan, seconds: int, now: datetime, actual: dict[str, float], verdicts: Sequence[Verdict]
+) -> None:
     rows = migration_curve(queries.migration(seconds))
     planned = planned_curve(plan, rows, now)
     changes = queries.stage_changes(controls.scope(seconds, ""))
     marks = [{"at": change["at"], "label": stage_label(change, plan)} for change in changes]
+    marks += [{"at": v["at"], "kind": "verdict", "label": verdict_label(v)}
+              for v in queries.verdict_changes(controls.scope(seconds, ""))]  # fmt: skip
     if plan.deadline and planned and plan.deadline <= planned[-1]["at"]:
-        marks.append({"at": plan.deadline, "label": t("rollout.deadline_mark")})
+        label = t("rollout.deadline_mark")
+        marks.append({"at": plan.deadline, "kind": "deadline", "label": label})
+    expected = []
+    if planned:
+        until = _ms(planned[-1]["at"])
+        expected = [
+            {**row, "at": datetime.fromtimestamp(row["at"] / 1000, UTC)}
+            for row in ahead.fan(plan.workloads, verdicts, actual, _weights(), _ms(now), until)
+        ]
     if rows or planned:
         draw(
             charts.burn_up(
                 rows,
                 planned,
+                expected,
                 marks,
                 ACCENT[theme()],
-                names=(t("rollout.migrated"), t("rollout.planned")),
+                names=(t("rollout.migrated"), t("rollout.planned"), t("rollout.forecast")),
             )
         )
     else:
@@ -188,15 +277,6 @@ def planned_curve(plan: Plan, rows: list[dict[str, Any]], now: datetime) -> list
     return [point for point in curve if point["share"] is not None]
 
 
-def _lines(
-    plan: Plan, now: datetime, actual: dict[str, float], savings: dict[str, Saving], currency: str
-) -> list[list[Markup | str]]:
-    return [
-        _line(plan, key, work, now, actual.get(key), savings.get(key), currency)
-        for key, work in plan.workloads.items()
-    ]
-
-
 def _line(
     plan: Plan,
     key: str,
@@ -204,27 +284,152 @@ def _line(
     now: datetime,
     actual: float | None,
     saving: Saving | None,
+    verdicts: list[Verdict],
     currency: str,
 ) -> list[Markup | str]:
-    at, offset = _ms(now), viewer_offset()
+    at = _ms(now)
     stage = work.stage_at(at)
-    coming = next((s for s in work.stages if s.starts_ms > at), None)
     known = saving if saving and saving.calls else None
+    name = markup.link(
+        named(work.name, key), "compare", workload=key, lang=st.query_params.get("lang", "")
+    )
     return [
-        markup.with_small(named(work.name, key), work.owner or t("rollout.no_owner")),
+        SMALL.format(name, work.owner or t("rollout.no_owner")),
+        joined(map(_said, verdicts))
+        or Markup('<span class="pill plain bare">○ {}</span>').format(t("verdict.none")),
         markup.with_small(stage.name if stage else t("rollout.not_begun"), _shares(plan, stage)),
-        _bar(planned_at(work, at)),
-        _bar(actual),
-        markup.with_small(
-            coming.name if coming else t("rollout.last_stage"),
-            show.moment(coming.starts, offset) if coming else "",
+        SMALL.format(
+            _bar(actual), t("rollout.of_planned", share=show.percent(planned_at(work, at), 0))
         ),
-        show.money(known.paid if known else None, currency),
-        show.money(known.baseline_would_be if known else None, currency),
+        markup.with_small(*_next(work, verdicts, at)),
+        markup.with_small(*_expected(work, verdicts, at)),
         markup.with_small(
-            _saved(known, currency), t("rollout.calls", n=show.count(known.calls)) if known else ""
+            _saved(known, currency),
+            f"{_span(known, currency)} · {t('rollout.calls', n=show.count(known.calls))}"
+            if known
+            else "",
         ),
     ]
+
+
+def _said(verdict: Verdict) -> Markup:
+    """A candidate's verdict and why."""
+    who = short_name(verdict.provider, language())
+    return Markup('<div class="said">{}<b>{}</b><small>{}</small></div>').format(
+        verdict_pill(verdict.verdict), who, verdict.reason(language())
+    )
+
+
+def _next(work: Workload, verdicts: list[Verdict], at: int) -> tuple[str, str]:
+    """What has to be there before the next stage: evidence, a decision, or only its day."""
+    coming = next((s for s in work.stages if s.starts_ms > at), None)
+    stage = coming.name if coming else t("rollout.last_stage")
+    kinds = {v.verdict for v in verdicts}
+    if "ROLLBACK" in kinds or "BLOCKED" in kinds:
+        return t("rollout.next.decide"), stage
+    waiting = [(v, g) for v in verdicts if v.verdict == "HOLD" and (g := v.slowest)]
+    if waiting and (ahead_ := waiting[0][1].forecast):
+        gate = name_of(waiting[0][1].gate)
+        more = (
+            t("gate.never")
+            if ahead_.conversations is None
+            else t("rollout.next.more", n=show.count(ahead_.conversations))
+        )
+        return more, f"{gate} · {stage}"
+    planned = show.moment(coming.starts, viewer_offset()) if coming else ""
+    return stage, planned
+
+
+def _expected(work: Workload, verdicts: list[Verdict], at: int) -> tuple[str, str]:
+    """When the workload's last stage begins, and the band of the forecast."""
+    days = [ahead.done_at(work, verdicts, at, case) for case in ("middle", "least", "most")]
+    if not work.stages:
+        return show.UNKNOWN, ""
+    if work.stages[-1].starts_ms <= at:
+        return t("rollout.at_end"), show.day_ms(work.stages[-1].starts_ms, viewer_offset())
+    middle, least, most = (show.day_ms(day, viewer_offset()) if day else "∞" for day in days)
+    if middle == "∞":
+        return t("gate.never"), ""
+    return middle, "" if least == most else f"{least} – {most}"
+
+
+def workload_rows(
+    plan: Plan,
+    now: datetime,
+    actual: dict[str, float],
+    savings: dict[str, Saving],
+    verdicts: Sequence[Verdict],
+    currency: str,
+) -> list[dict[str, Any]]:
+    """One row per workload as plain values: shares in 0..1, money in the report's currency."""
+    rows = []
+    for key, work in plan.workloads.items():
+        at, saving = _ms(now), savings.get(key)
+        mine = [v for v in verdicts if v.workload == key]
+        stage = work.stage_at(at)
+        interval = saving.interval if saving and saving.calls else None
+        rows.append({
+            "workload": key, "owner": work.owner, "stage": stage.name if stage else "",
+            "verdicts": "; ".join(f"{v.provider}: {v.verdict}" for v in mine),
+            "planned": planned_at(work, at), "actual": actual.get(key),
+            "expected_ms": ahead.done_at(work, mine, at, "middle"),
+            "saved": saving.saved if saving and saving.calls else None,
+            "saved_low": interval and interval[0], "saved_high": interval and interval[1],
+            "calls": saving.calls if saving else 0, "currency": currency,
+        })  # fmt: skip
+    return rows
+
+
+def blockers(
+    plan: Plan, now: datetime, actual: dict[str, float], verdicts: Sequence[Verdict]
+) -> list[tuple[str, str, str, str]]:
+    """What is in the way, worst first: kind, whom it is about, why, and the ask; all from the data."""
+    found: list[tuple[str, str, str, str]] = []
+    for v in sorted(
+        verdicts, key=lambda v: list(VERDICTS).index(v.verdict) if v.verdict in VERDICTS else 9
+    ):
+        work = plan.workloads.get(v.workload)
+        owner = (work.owner if work else "") or t("rollout.no_owner")
+        about = f"{named(work.name if work else None, v.workload)} · {short_name(v.provider, language())}"
+        if v.verdict in ("ROLLBACK", "BLOCKED"):
+            found.append(
+                (v.verdict, about, v.reason(language()), t(f"rollout.ask.{v.verdict}", owner=owner))
+            )
+        elif v.verdict == "HOLD" and (gate := v.slowest) and (ahead_ := gate.forecast):
+            if ahead_.conversations is None or ahead_.in_time is False:
+                found.append(
+                    (v.verdict, about, name_of(gate.gate), t("rollout.ask.evidence", owner=owner))
+                )
+        elif v.verdict == "PROMOTE":
+            found.append(
+                (v.verdict, about, v.reason(language()), t("rollout.ask.PROMOTE", owner=owner))
+            )
+    for key, work in plan.workloads.items():
+        name, gap = named(work.name, key), planned_at(work, _ms(now)) - actual.get(key, 0.0)
+        if key in actual and gap > BEHIND:
+            found.append(
+                (
+                    "HOLD",
+                    name,
+                    t("rollout.behind", gap=show.percent(gap, 0)),
+                    t("rollout.ask.behind"),
+                )
+            )
+        if not work.owner:
+            found.append(("HOLD", name, t("rollout.no_owner"), t("rollout.ask.owner")))
+    return found
+
+
+def _blockers(found: list[tuple[str, str, str, str]]) -> None:
+    if not found:
+        st.caption(t("rollout.blockers.none"))
+        return
+    lines = [
+        [verdict_pill(kind), SMALL.format(Markup("<b>{}</b>").format(about), why), ask]
+        for kind, about, why, ask in found
+    ]
+    heads = [t("rollout.blockers.state"), t("rollout.blockers.what"), t("rollout.blockers.ask")]
+    st.html(markup.table(heads, lines, text_columns=3))
 
 
 def _shares(plan: Plan, stage: Stage | None) -> str:
@@ -276,16 +481,41 @@ def _months(bill: Bill, currency: str) -> Markup:
     heads = [
         HINT.format(t(f"rollout.month.{key}.help"), t(f"rollout.month.{key}")) for key in columns
     ]
-    lines = [*map(_month, bill.months), _month_total(bill, currency)]
+    lines = [
+        *(_month(row, calls, unlisted) for row, calls, unlisted in folded(bill.months)),
+        _month_total(bill, currency),
+    ]
     return markup.table(heads, lines, text_columns=2)
 
 
-def _month(row: NetCost) -> list[Markup | str]:
+def folded(months: Sequence[NetCost]) -> list[tuple[NetCost, int, int]]:
+    """Each row with its calls and unpriced calls. Calls of unknown cost are counted with their provider's
+    first row of the month; they have a row of their own only where there is no other."""
+    whole: dict[tuple[Any, str], list[NetCost]] = {}
+    for row in months:
+        whole.setdefault((row.begin, row.provider), []).append(row)
+    found = []
+    for rows in whole.values():
+        priced = [row for row in rows if row.currency] or rows
+        unknown = [row for row in rows if row not in priced]
+        for place, row in enumerate(priced):
+            extra = unknown if place == 0 else []
+            found.append(
+                (
+                    row,
+                    row.calls + sum(r.calls for r in extra),
+                    row.unlisted + sum(r.unlisted for r in extra),
+                )
+            )
+    return found
+
+
+def _month(row: NetCost, calls: int, unlisted: int) -> list[Markup | str]:
     return [
         f"{row.begin:%Y-%m}",
         markup.provider(row.provider, language(), theme()),
-        show.count(row.calls),
-        show.count(row.unlisted),
+        show.count(calls),
+        show.count(unlisted),
         *(show.money(amount, row.currency) for amount in queries.amounts(row).values()),
     ]
 
