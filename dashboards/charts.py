@@ -64,9 +64,9 @@ def _colors(palette: Mapping[str, str], symbol: str = "circle") -> alt.Color:
     )
 
 
-def _legend(symbol: str) -> alt.Legend:
+def _legend(symbol: str, columns: int = 3) -> alt.Legend:
     return alt.Legend(
-        title=None, orient="bottom", columns=3, labelLimit=190, symbolType=symbol,
+        title=None, orient="bottom", columns=columns, labelLimit=190, symbolType=symbol,
         symbolStrokeWidth=3 if symbol == "stroke" else 0,
     )  # fmt: skip
 
@@ -202,7 +202,7 @@ def stacked(rows: Sequence[Row], unit: str, theme: str) -> alt.Chart:
         .encode(
             y=alt.Y("name:N", sort=list(dict.fromkeys(data["name"])), title=None, axis=alt.Axis(labelLimit=180, domain=False, ticks=False)),
             x=alt.X("cost:Q", title=None, axis=alt.Axis(labelExpr=LABELS[unit], **GRID)),
-            color=alt.Color("kind:N", scale=alt.Scale(domain=kinds, range=KIND_COLORS[theme][: len(kinds)]), legend=_legend("square")),
+            color=alt.Color("kind:N", scale=alt.Scale(domain=kinds, range=KIND_COLORS[theme][: len(kinds)]), legend=_legend("square", 2)),
             order="order:Q",
             tooltip=[alt.Tooltip("name:N", title=" "), alt.Tooltip("kind:N", title=" "), alt.Tooltip("cost:Q", format=",.4~r", title=" ")],
         )

@@ -269,7 +269,14 @@ def settings() -> Settings:
 
 @st.cache_resource(show_spinner=False)
 def _client() -> Client:
-    return connect(settings())
+    given = settings()
+    if given.dashboard_clickhouse_user:
+        given = replace(
+            given,
+            clickhouse_user=given.dashboard_clickhouse_user,
+            clickhouse_password=given.dashboard_clickhouse_password,
+        )
+    return connect(given)
 
 
 @cache

@@ -43,6 +43,12 @@ class Settings:
     clickhouse_user: str = _setting("default", "ClickHouse user")
     clickhouse_password: str = _setting("", "ClickHouse password", secret=True)
     clickhouse_database: str = _setting("cutover", "ClickHouse database")
+    dashboard_clickhouse_user: str = _setting(
+        "", "ClickHouse user of the pages, who may only read the views; by default the service's"
+    )
+    dashboard_clickhouse_password: str = _setting(
+        "", "password of the pages' ClickHouse user", secret=True
+    )
     host: str = _setting("127.0.0.1", "address the tap binds to; any but loopback needs tap tokens")
     tap_port: int = _setting(8400, "port of the tap")
     tap_tokens: str = _setting(

@@ -13,6 +13,7 @@ from dashboards.views.parts import card, draw, viewer_offset
 from dashboards.words import language, t, term, theme
 
 FIGURE = Markup('<div title="{}"><b>{}</b><span>{}</span></div>')
+QUIET_S = 60  # a worker that stored nothing for so long is said to be quiet
 TONES = {"balanced": "good", "in_flight": "good", "settling": "plain", "unbalanced": "bad"}
 ACCENT = {"light": "#0B6E6E", "dark": "#4FC3B8"}
 
@@ -27,6 +28,11 @@ def page() -> None:
             _freshness()
         with right, card("pipeline.throughput"):
             _throughput()
+        left, right = st.columns(2)
+        with left, card("pipeline.workers"):
+            _workers()
+        with right, card("pipeline.audits"):
+            _audits()
         with card("pipeline.partitions"):
             _partitions()
         with card("pipeline.rejected"):
@@ -127,6 +133,50 @@ def _partition_table(rows: list[dict[str, object]]) -> Markup:
             for row in rows
         ),
     )
+
+
+def _workers() -> None:
+    found = queries.ask("workers")
+    if not found:
+        st.caption(t("pipeline.no_workers"))
+        return
+    now = queries.bounds().now
+    heads = [
+        t(f"pipeline.workers.{key}") for key in ("worker", "last", "batches", "calls", "partitions")
+    ]
+    lines = []
+    for row in found:
+        age = (now - row["last_at"]).total_seconds()
+        last = PILL.format("good" if age < QUIET_S else "warn", show.seconds(max(0.0, age)))
+        lines.append(
+            [
+                row["worker"],
+                last,
+                show.count(row["batches"]),
+                show.count(row["calls"]),
+                show.count(row["partitions"]),
+            ]
+        )
+    st.html(markup.table(heads, lines))
+
+
+def _audits() -> None:
+    found = queries.ask_if_there("audits")
+    if not found:
+        st.caption(t("pipeline.no_audits"))
+        return
+    lines = [
+        [
+            PILL.format("good bare" if row["ok"] else "bad bare", f"✓ {t('pipeline.audits.ok')}" if row["ok"] else f"✗ {t('pipeline.audits.differs')}"),
+            markup.with_small(show.moment(row["at"], viewer_offset()), row["first_discrepancy"]),
+            show.count(row["batches"]), show.count(row["calls"]), show.count(row["rejected"]),
+        ]
+        for row in found
+    ]  # fmt: skip
+    heads = [
+        t(f"pipeline.audits.{key}") for key in ("result", "at", "batches", "calls", "rejected")
+    ]
+    st.html(markup.table(heads, lines, text_columns=2))
 
 
 def _rejected() -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -27,6 +27,7 @@ from pipeline.verdicts.plan import Plan, Stage, Workload
 BOLD = Markup("<b>{}</b>")
 SMALL = Markup("{}<small>{}</small>")
 FIGURE = Markup('<div title="{}"><b>{}</b><span>{}</span><small>{}</small></div>')
+FUTURE = 3  # the burn-up looks ahead at most so many times as far as back
 BEHIND = 0.05  # of a workload's traffic: less may be chance
 ACCENT = {"light": "#0B6E6E", "dark": "#4FC3B8"}
 
@@ -143,7 +144,7 @@ def _summary(
         ("rollout.finish", *_finish(plan, now, verdicts)),
         ("rollout.paid", show.money(saving.paid if known else None, currency), t("rollout.calls", n=show.count(saving.calls))),
         ("rollout.would_be", show.money(saving.baseline_would_be if known else None, currency), ""),
-        ("rollout.saved", _saved(saving, currency), span),
+        ("rollout.saved", show.money(saving.saved if known else None, currency), f"{span} · {_share(saving)}" if known else ""),
         ("rollout.per_month", show.money(per_month, currency), ""),
     ]  # fmt: skip
     return Markup('<div class="figures">{}</div>').format(
@@ -195,6 +196,12 @@ def _span(saving: Saving, currency: str) -> str:
         return ""
     low, high = saving.interval
     return f"{show.money(low, currency)} – {show.money(high, currency)}"
+
+
+def _share(saving: Saving) -> str:
+    """The saving as a share of what the baseline would have cost."""
+    whole = saving.baseline_would_be
+    return show.percent(float(saving.saved / whole) if whole else None, 0)
 
 
 def _saved(saving: Saving | None, currency: str) -> str:
@@ -270,7 +277,10 @@ def planned_curve(plan: Plan, rows: list[dict[str, Any]], now: datetime) -> list
     starts = [stage.starts for work in plan.workloads.values() for stage in work.stages]
     begin = rows[0]["at"] if rows else now
     end = max([now, *starts, *([plan.deadline] if plan.deadline else [])])
-    moments = sorted({begin, now, end, *(at for at in starts if at >= begin)})
+    end = min(
+        end, now + FUTURE * max(now - begin, timedelta(hours=1))
+    )  # so that the past can be seen
+    moments = sorted({begin, now, end, *(at for at in starts if begin <= at <= end)})
     curve = [
         {"at": at.astimezone(UTC), "share": planned_share(plan, _ms(at), weights)} for at in moments
     ]

@@ -1,0 +1,177 @@
+"""When the migration will be where, gates on their own scale, and why costs differ: all from values alone."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import msgspec
+import pytest
+
+from dashboards import ahead, costs, verdicts
+from dashboards.access import role_of
+from dashboards.markup import link, plain
+from dashboards.views.rollout import folded
+from pipeline.catalog import Catalog
+from pipeline.scoring.net_cost import NetCost
+from pipeline.verdicts.plan import Workload
+
+DAY = ahead.DAY_MS
+START = round(datetime(2026, 11, 1, tzinfo=UTC).timestamp() * 1000)
+WORK = msgspec.convert(
+    {
+        "name": {"en": "w"},
+        "match": {"app": "a"},
+        "stages": [
+            {"name": "one", "from": "2026-11-01T00:00:00Z", "shares": {"kimi": 0.1}},
+            {"name": "two", "from": "2026-11-11T00:00:00Z", "shares": {"kimi": 0.5}},
+            {"name": "all", "from": "2026-11-21T00:00:00Z", "shares": {"kimi": 1.0}},
+        ],
+    },
+    Workload,
+    strict=False,
+)
+NOW = START + 5 * DAY
+
+
+def verdict(said: str, **forecast: int | None) -> verdicts.Verdict:
+    gates = [{"gate": "failure", "state": "open", "margin": 0.01, "forecast": forecast}] if forecast else []  # fmt: skip
+    at = datetime(2026, 11, 6, tzinfo=UTC)
+    return verdicts.read({
+        "at": at, "workload": "w", "candidate": "kimi", "provider": "moonshot", "model": "m", "epoch": 1,
+        "verdict": said, "since": at, "reason_en": "why", "reason_zh": "", "stage": "one", "share": 0.1,
+        "units_baseline": 1, "units_candidate": 1, "late_calls": 0, "gates": msgspec.json.encode(gates).decode(),
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "delay_days"),
+    [
+        ([], 0),
+        ([verdict("PROMOTE")], 0),
+        ([verdict("HOLD", conversations=9, ready_at=NOW)], 0),
+        ([verdict("HOLD", conversations=9, ready_at=START + 13 * DAY)], 3),
+        ([verdict("HOLD", conversations=9, ready_at=NOW), verdict("HOLD", conversations=9, ready_at=START + 12 * DAY)], 2),
+    ],
+)  # fmt: skip
+def test_a_stage_begins_at_its_day_or_once_the_evidence_is_there(said, delay_days) -> None:
+    coming = ahead.steps(WORK, said, NOW, "middle")
+    assert coming == [
+        ahead.Step(START + (10 + delay_days) * DAY, 0.5),
+        ahead.Step(START + (20 + delay_days) * DAY, 1.0),
+    ]
+
+
+@pytest.mark.parametrize("said", [verdict("ROLLBACK"), verdict("BLOCKED"), verdict("HOLD", conversations=None)])  # fmt: skip
+def test_a_workload_that_may_not_go_on_stays_where_it_is(said) -> None:
+    assert ahead.steps(WORK, [said], NOW, "middle") == []
+    assert ahead.done_at(WORK, [said], NOW, "middle") is None
+    fan = ahead.fan({"w": WORK}, [said], {"w": 0.1}, {"w": 10}, NOW, START + 30 * DAY)
+    assert {point["middle"] for point in fan} == {0.1}
+
+
+def test_the_fan_opens_with_the_forecast_and_weighs_workloads_by_their_calls() -> None:
+    said = verdict("HOLD", conversations=9, least=1, most=20, ready_at=START + 12 * DAY,
+                   ready_at_least=START + 11 * DAY, ready_at_most=START + 15 * DAY)  # fmt: skip
+    still = msgspec.convert({"name": {"en": "x"}, "match": {"app": "b"}}, Workload)
+    fan = ahead.fan({"w": WORK, "x": still}, [said], {"w": 0.1, "x": 0.0}, {"w": 30, "x": 10}, NOW, START + 30 * DAY)  # fmt: skip
+    assert fan[0] == {"at": NOW, "least": pytest.approx(0.075), "middle": pytest.approx(0.075), "most": pytest.approx(0.075)}  # fmt: skip
+    assert fan[-1]["most"] == pytest.approx(0.75)
+    assert all(point["least"] >= point["middle"] >= point["most"] for point in fan)
+    assert any(point["least"] > point["most"] for point in fan)
+
+
+@pytest.mark.parametrize(
+    ("unit", "margin", "loss", "place"),
+    [
+        ("points", 0.01, 0.01, 1), ("points", 0.01, 0.0, 0), ("points", 0.02, -0.02, -1), ("points", 0.0, 0.0, 1),
+        ("ratio", 1.3, 1.3, 1), ("ratio", 1.3, 1.0, 0), ("ratio", 1.0, 1.0, 1), ("USD", 0.5, 0.25, 0.5),
+    ],
+)  # fmt: skip
+def test_one_is_the_margin_and_zero_no_difference(unit, margin, loss, place) -> None:
+    gate = verdicts.Gate(gate="g", unit=unit, margin=margin)
+    assert gate.place(loss) == pytest.approx(place)
+    assert gate.place(None) is None
+
+
+def bills(tokens: dict[str, int], prices: dict[str, str], calls: int = 10) -> costs.Bills:
+    counts = {kind: tokens.get(kind, 0) for kind in costs.KINDS}
+    amounts = {kind: counts[kind] * Decimal(prices.get(kind, "0")) for kind in costs.KINDS}
+    return costs.Bills(calls, 0, counts, amounts)
+
+
+def test_price_and_tokens_explain_the_whole_difference() -> None:
+    a = bills(
+        {"input": 1000, "cache_read": 500, "output": 100},
+        {"input": "3", "cache_read": "0.3", "output": "15"},
+    )
+    b = bills({"input": 1400, "output": 150}, {"input": "1", "output": "4"})
+    found = costs.effects(a, b)
+    assert sum(e.price + e.tokens for e in found) == b.cost_per_call - a.cost_per_call
+    by_kind = {e.kind: e for e in found}
+    assert by_kind["input"].price == (1 - 3) * (Decimal(100) + 140) / 2
+    assert by_kind["cache_read"].price == 0
+    assert by_kind["cache_read"].tokens == Decimal("-15")
+
+
+def test_a_cold_cache_is_told_apart_from_a_dear_price() -> None:
+    warm = bills({"input": 200, "cache_read": 800}, {"input": "3", "cache_read": "0.3"})
+    cold = bills(
+        {"input": 900, "cache_read": 100, "output": 10},
+        {"input": "1", "cache_read": "0.1", "output": "2"},
+    )
+    ways = costs.three_ways(warm, cold)
+    assert ways["billed"] == Decimal("93")
+    assert ways["uncached"] == Decimal("102")
+    assert ways["projected"] == 2 + 100 * (Decimal("0.8") * Decimal("0.1") + Decimal("0.2"))
+    never_read = bills({"input": 10}, {"input": "1"})
+    assert costs.three_ways(warm, never_read)["projected"] is None
+
+
+def test_a_bill_is_shown_only_if_it_adds_up_to_the_stored_cost(catalog: Catalog) -> None:
+    at = datetime(2026, 11, 1, tzinfo=UTC)
+    call = {
+        "provider": "anthropic", "region": "", "flat_rate_plan": "", "model": "claude-sonnet-4-5", "started_at": at,
+        "currency": "USD", "input_tokens": 1000, "cache_read_input_tokens": 0, "cache_write_5m_input_tokens": 0,
+        "cache_write_1h_input_tokens": 0, "output_tokens": 100, "reasoning_output_tokens": None,
+        "cost": Decimal("0.0045"),
+    }  # fmt: skip
+    assert sum(line.amount for line in costs.lines_of(catalog, call)) == call["cost"]
+    assert costs.lines_of(catalog, call | {"cost": Decimal("0.0046")}) == ()
+    assert costs.lines_of(catalog, call | {"cost": None}) == ()
+    found = costs.bills(catalog, [call, call | {"cost": Decimal(1)}], "USD")
+    assert (found.calls, found.left_out, found.cost_per_call) == (1, 1, call["cost"])
+
+
+@pytest.mark.parametrize(
+    ("who", "verified", "role"),
+    [
+        ("boss@example.com", True, "operator"), ("Ann@Example.com", True, "reader"),
+        ("ann@example.com", False, ""), ("eve@evil-example.com", True, ""), ("eve@example.com.evil.org", True, ""),
+        ("ann@example.com@evil.org", True, ""), ("", True, ""),
+    ],
+)  # fmt: skip
+def test_a_role_is_by_whole_address_or_whole_domain(who, verified, role) -> None:
+    assert role_of(who, verified, "boss@example.com", "*@example.com") == role
+
+
+def test_nobody_has_a_role_unless_listed() -> None:
+    assert role_of("ann@example.com", True, "", "") == ""
+    assert role_of("ann@example.com", True, "", "*") == "reader"
+
+
+def test_links_and_labels_escape_what_comes_from_the_data() -> None:
+    hostile = '"><img src=x onerror=alert(1)>&a=b'
+    html = link(hostile, "calls", workload=hostile, provider="")
+    assert "<img" not in html
+    assert "provider" not in html
+    assert html.count('"') == 4
+    assert (
+        plain("[x](javascript:1) **b** `c` $y$") == r"\[x\]\(javascript\:1\) \*\*b\*\* \`c\` \$y\$"
+    )
+
+
+def test_calls_of_unknown_cost_are_counted_with_their_providers_row() -> None:
+    november = datetime(2026, 11, 1, tzinfo=UTC).date()
+    priced = NetCost(begin=november, provider="p", currency="CNY", calls=5, unlisted=1)
+    unknown = NetCost(begin=november, provider="p", currency="", calls=2, unlisted=2)
+    alone = NetCost(begin=november, provider="q", currency="", calls=3, unlisted=3)
+    assert folded([priced, unknown, alone]) == [(priced, 7, 3), (alone, 3, 3)]
