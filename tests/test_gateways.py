@@ -1,6 +1,7 @@
 """Every gateway's records become calls: what they tell is there, what they cannot tell is unknown."""
 
 import json
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from pipeline.files import messages
 from pipeline.formats import FORMATS, read_message
 from pipeline.rules import load_checks
 from pipeline.scoring.score import Rules, score_message
+from pipeline.verdicts.plan import Endpoint, Match, Name, Plan, Stage, Workload
 
 RULES = Rules(catalog=load_catalog(), checks=load_checks())
 RECEIVED = 1_800_000_000_000  # after all of the records
@@ -205,3 +207,40 @@ def test_nothing_in_the_shared_samples_is_rejected(name: str) -> None:
     for value in messages(SAMPLES / name):
         rows = score_message(value, RECEIVED, RULES)
         assert not [row.detail for row in rows if isinstance(row, Rejected)]
+
+
+def test_a_gateways_name_for_a_backend_may_be_an_endpoint_of_the_plan() -> None:
+    """Candidate and region come with it; without the plan the name stays what it is."""
+    row = {
+        "start_time": "2026-11-20T10:00:00Z",
+        "response_code": 200,
+        "gen_ai.provider.name": "default/fast-lane/route/x/rule/0/ref/0",
+        "gen_ai.request.model": "house-model",
+        "user.id": "u",
+    }
+    plan = Plan(
+        migration="m",
+        baseline="claude",
+        endpoints={
+            "claude": Endpoint(provider="anthropic"),
+            "fast-lane": Endpoint(provider="moonshot", region="mainland", key_env="K"),
+        },
+        workloads={
+            "chat": Workload(
+                name=Name(en="Chat"),
+                match=Match(tags={"user": "u"}),
+                stages=(
+                    Stage(
+                        name="s", starts=datetime(2026, 1, 1, tzinfo=UTC), shares={"fast-lane": 1}
+                    ),
+                ),
+            )
+        },
+    )
+    record = json.dumps(row).encode()
+    (planned,) = score_message(record, RECEIVED, msgspec.structs.replace(RULES, plan=plan))
+    (bare,) = calls(record)
+    assert isinstance(planned, ScoredCall)
+    assert (planned.provider, planned.region) == ("moonshot", "mainland")
+    assert (planned.workload, planned.arm) == ("chat", "candidate")
+    assert (bare.provider, bare.workload) == ("fast-lane", "")
