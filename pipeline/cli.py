@@ -123,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     catalog.add_argument(
         "folder", nargs="?", type=Path, help="facts to check or show, or the older ones of a diff"
     )
+    _rejected_arguments(add("rejected", _rejected, "list what could not be used, or send it again"))
     recount = add("audit", _audit, "count the raw rows again: ledger, rows and sums must agree")
     recount.add_argument(
         "--since", type=_moment, metavar="TIME",
@@ -150,6 +151,18 @@ def _add_report(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> 
     )
     report.add_argument(
         "--snapshot", default="", metavar="ID", help="make an older report again, with its numbers"
+    )
+
+
+def _rejected_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", choices=["list", "retry"])
+    parser.add_argument("--reason", default="", help="only this one, e.g. unknown_format")
+    parser.add_argument(
+        "--since", type=_moment, metavar="TIME", help="only what was stored since (UTC)"
+    )
+    parser.add_argument("--format", default="", help="what to read them as (default: recognise it)")
+    parser.add_argument(
+        "--json", action="store_true", help="list: one JSON object each, with its bytes"
     )
 
 
@@ -333,6 +346,24 @@ def _audit(options: argparse.Namespace, settings: Settings) -> int:
     )
     print("everything agrees" if found.ok else f"✗ {found.first_discrepancy}")
     return 0 if found.ok else 1
+
+
+def _rejected(options: argparse.Namespace, settings: Settings) -> int:
+    from pipeline.rejected import BEGINNING, Wanted, as_json, line, pages, retry  # noqa: PLC0415
+    from pipeline.store.connect import connect  # noqa: PLC0415
+
+    _check_format(options.format)
+    wanted = Wanted(options.since or BEGINNING, options.reason)
+    with connect(settings) as client:
+        if options.what == "list":
+            for row in (row for page in pages(client, wanted) for row in page):
+                print(as_json(row).decode() if options.json else line(row))
+            return 0
+        done = asyncio.run(retry(settings, client, wanted, options.format))
+    print(f"sent {done.records:,} records again for {done.rows:,} rejected ones")
+    if done.empty:
+        print(f"{done.empty:,} were empty: there was nothing to send")
+    return 0
 
 
 def _moment(text: str) -> datetime:

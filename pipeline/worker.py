@@ -27,6 +27,7 @@ from pipeline.intake import AssignmentLostError, Intake, Message
 from pipeline.judging import TICK_SECONDS, Judge
 from pipeline.kafka import FORMAT_HEADER, LARGEST_MESSAGE
 from pipeline.lanes import Lanes
+from pipeline.rejecting import RejectingWatch
 from pipeline.rules import RulesFile
 from pipeline.settings import Settings
 from pipeline.store import service
@@ -105,6 +106,7 @@ class _Worker:
         )  # fmt: skip
         self.tick_seconds = 0.0
         self.ends: dict[TP, tuple[int, int]] = {}
+        self.rejecting = RejectingWatch()
         self.joined = False  # the group has told it which partitions are its own
 
     def wire(self) -> None:
@@ -198,8 +200,18 @@ class _Worker:
                 log.warning("%s: the store is away: %s", insert.__name__, error)
                 await asyncio.sleep(1)
 
+    def watch_rejected(self) -> None:
+        """Says loudly if most of the last minute's records were rejected."""
+        c, watch = self.intake.counts, self.rejecting
+        if watch.look(time.monotonic(), c.rejected, c.stored + c.rejected + c.duplicates):
+            log.error(
+                "most records of the last minute were rejected, %d of %d: is their format known "
+                "here? `cutover rejected list` shows them", watch.rejected, watch.read,
+            )  # fmt: skip
+
     async def probe(self) -> None:
         """Notes where the assigned partitions end, and the plan in force, for the pages."""
+        self.watch_rejected()
         consumer = self.app.consumer
         mine = [tp for tp in consumer.assignment() if tp.topic == self.settings.calls_topic]
         if mine:
@@ -256,6 +268,11 @@ class _Worker:
             "store_errors": ("failed inserts", c.store_errors),
             "insert_seconds": ("time spent in inserts", c.insert_seconds),
         }
+        share = GaugeMetricFamily(
+            "cutover_worker_rejected_share",
+            "share of the last minute's records that was rejected; 0 below 20 records",
+            value=self.rejecting.share,
+        )
         end = GaugeMetricFamily(
             "cutover_worker_end_offset", "end of an assigned partition", labels=["partition"]
         )
@@ -268,6 +285,7 @@ class _Worker:
             tick,
             *(CounterMetricFamily(f"cutover_worker_{name}", text, value=value)
               for name, (text, value) in counters.items()),
+            share,
             end,
         ]  # fmt: skip
 

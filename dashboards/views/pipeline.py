@@ -180,6 +180,10 @@ def _audits() -> None:
 
 
 def _rejected() -> None:
+    (minute,) = queries.ask("rejecting")
+    if minute["mostly"]:
+        told = {name: show.count(minute[name]) for name in ("rejected", "records")}
+        st.error(t("pipeline.rejecting", reason=term("rejected", minute["reason"]), **told))
     found = queries.ask("rejected")
     if not found:
         st.caption(t("pipeline.nothing_rejected"))
