@@ -89,18 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--format", default="", help="the files' format (default: recognise it)")
     score.add_argument("--plan", type=Path, help="plan that names the workloads")
     score.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    replay = add("replay", _replay, "send old log files through Kafka like live ones")
-    replay.add_argument("--format", default="", help="the files' format (default: recognise it)")
-    replay.add_argument("--rate", type=float, help="records a second, at most (default: no limit)")
-    replay.add_argument("--resume", action="store_true", help="go on where it stopped before")
-    replay.add_argument(
-        "--dry-run", action="store_true", help="send nothing, say what it would bring"
-    )
-    replay.add_argument("--plan", type=Path, help="plan that names the workloads of a dry run")
-    replay.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE",
-        help="JSON, lines of JSON, Parquet; .gz and .zst too; folders; - is standard input",
-    )  # fmt: skip
+    _replay_arguments(add("replay", _replay, "send old log files through Kafka like live ones"))
     feedback = add("feedback", _feedback, "say what a user thought of an answer")
     feedback.add_argument(
         "call_id", help="the call's id: x-cutover-call-id in the answer's headers"
@@ -152,6 +141,20 @@ def _add_report(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> 
     report.add_argument(
         "--snapshot", default="", metavar="ID", help="make an older report again, with its numbers"
     )
+
+
+def _replay_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--format", default="", help="the files' format (default: recognise it)")
+    parser.add_argument("--rate", type=float, help="records a second, at most (default: no limit)")
+    parser.add_argument("--resume", action="store_true", help="go on where it stopped before")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="send nothing, say what it would bring"
+    )
+    parser.add_argument("--plan", type=Path, help="plan that names the workloads of a dry run")
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE",
+        help="JSON, lines of JSON, Parquet; .gz and .zst too; folders; - is standard input",
+    )  # fmt: skip
 
 
 def _rejected_arguments(parser: argparse.ArgumentParser) -> None:
