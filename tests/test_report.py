@@ -93,9 +93,7 @@ def judged(snapshot: Snapshot) -> Snapshot:
 
 
 def verdicts(at: datetime) -> tuple[Verdict, ...]:
-    late = Forecast(
-        conversations=1200, ready_at=round(at.timestamp() * 1000) + 10**9, in_time=False
-    )
+    late = Forecast(conversations_p50=1200, days_p50=40.0)
     gates = (
         Gate(gate="failure", unit="points", state="passed", estimate=0.001, lower=-0.004, upper=0.006, margin=0.01),
         Gate(gate="score", unit="points", state="open", estimate=0.011, lower=-0.002, upper=0.024, margin=0.02, forecast=late),
@@ -113,7 +111,7 @@ def verdicts(at: datetime) -> tuple[Verdict, ...]:
         Verdict(
             at=at, workload=workload, candidate=candidate, provider=provider, verdict=kind, since=at,
             reason_en=f"why {kind} of {candidate}", reason_zh=f"{candidate}的理由", units_baseline=1234,
-            units_candidate=890, gates=gates,
+            units_candidate=890, after_data=True, proven=False, gates=gates,
         )
         for workload, candidate, provider, kind in kinds
     )  # fmt: skip
@@ -455,13 +453,13 @@ def test_gates_are_read_from_the_judges_json() -> None:
     row = {
         "at": NOW, "workload": "w", "candidate": "c", "provider": "p", "model": "m", "epoch": 1,
         "verdict": "HOLD", "since": NOW, "reason_en": "e", "reason_zh": "z", "stage": "s", "share": 0.5,
-        "units_baseline": 3, "units_candidate": 2, "late_calls": 0, "plan_hash": "h",
+        "units_baseline": 3, "units_candidate": 2, "late_calls": 0, "after_data": False, "proven": True, "plan_hash": "h",
         "gates": '[{"gate": "failure", "unit": "points", "state": "open", "estimate": 0.01, "lower": null,'
-        ' "upper": 0.5, "margin": 0.01, "log_e_promote": 1.5, "forecast": {"conversations": 7, "least": 1}}]',
+        ' "upper": 0.5, "margin": 0.01, "log_e_promote": 1.5, "forecast": {"conversations_p50": 7, "days_p50": 0.5, "reachable": true}}]',
     }  # fmt: skip
     found = verdict_from(row)
     assert found.gates[0].upper == 0.5
-    assert found.gates[0].forecast == Forecast(conversations=7, least=1)
+    assert found.gates[0].forecast == Forecast(conversations_p50=7, days_p50=0.5)
 
 
 def test_both_languages_have_the_same_words_with_the_same_values() -> None:
@@ -547,3 +545,24 @@ def test_a_store_that_is_away_or_not_migrated_is_told(settings: Settings, tmp_pa
     assert ran.returncode == 1
     assert "run `cutover migrate`" in ran.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_the_verdict_in_force_comes_out_of_the_store(clickhouse_url: str, catalog: Catalog) -> None:
+    older = {
+        "at": NOW - timedelta(hours=1), "workload": "support", "candidate": "kimi", "provider": "moonshot",
+        "verdict": "HOLD", "since": NOW - timedelta(hours=1), "reason_en": "not enough", "reason_zh": "不足",
+        "units_baseline": 10, "units_candidate": 5, "after_data": False, "proven": False, "gates": "[]",
+    }  # fmt: skip
+    newer = {**older, "at": NOW, "verdict": "PROMOTE", "reason_en": "all passed", "proven": True}
+    newer["gates"] = '[{"gate": "failure", "unit": "points", "state": "passed", "estimate": 0.001, "lower": -0.01, "upper": 0.004, "margin": 0.01}]'  # fmt: skip
+    with seeded(clickhouse_url, catalog, calls=400) as settings, connect(settings) as client:
+        for row in (older, newer):
+            client.insert("verdicts", [list(row.values())], column_names=list(row))
+        found = take(client, catalog, "CNY")
+    assert [verdict.verdict for verdict in found.verdicts] == ["PROMOTE"]
+    page = document(found, "en").pages[1]
+    assert page.sentence == "all passed"
+    assert page.tone is not None
+    assert page.tone.word == "Promote"
+    forest = next(block for block in page.blocks if isinstance(block, Forest))
+    assert forest.note.endswith("when all workloads are judged together.")

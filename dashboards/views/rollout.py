@@ -15,6 +15,7 @@ from dashboards.names import short_name
 from dashboards.queries import AMOUNTS, BILL_S, RANGES, Bill
 from dashboards.verdicts import Verdict
 from dashboards.views.evidence import VERDICTS, name_of, verdict_pill
+from dashboards.views.export import report_button
 from dashboards.views.feed import event_feed, stage_label, verdict_label
 from dashboards.views.parts import card, csv_button, draw, viewer_offset
 from dashboards.words import language, named, t, theme
@@ -35,6 +36,7 @@ ACCENT = {"light": "#0B6E6E", "dark": "#4FC3B8"}
 def page() -> None:
     """The whole page follows the data; it changes slowly."""
     seconds = controls.time_range("all")
+    report_button()
     _figures(seconds)
     _cost_by_month()
 

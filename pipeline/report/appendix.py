@@ -104,12 +104,21 @@ def _forests(words: Words, snapshot: Snapshot, plan: Plan, key: str) -> Iterator
             heads=(words("gates.gate"), words("gates.state"), words("gates.loss_head")),
             margin=words("gates.margin"),
             better=words("gates.better"),
-            note=words(
-                "gates.note",
-                baseline=words.show.count(verdict.units_baseline),
-                candidate=words.show.count(verdict.units_candidate),
-            ),
+            note=_gates_note(words, verdict),
         )
+
+
+def _gates_note(words: Words, verdict: Verdict) -> str:
+    counts = {
+        "baseline": words.show.count(verdict.units_baseline),
+        "candidate": words.show.count(verdict.units_candidate),
+    }
+    parts = [words("gates.note", **counts)]
+    if verdict.verdict in ("PROMOTE", "ROLLBACK"):
+        parts.append(words("gates.proven" if verdict.proven else "gates.not_proven"))
+    if verdict.after_data:
+        parts.append(words("gates.after_data"))
+    return ("" if words.language == "zh" else " ").join(parts)
 
 
 def _currency(plan: Plan, verdict: Verdict) -> str:

@@ -21,12 +21,11 @@ from pipeline.report.snapshot import (
     Step,
     Stored,
     Unpriced,
-    Verdict,
     decode,
     name_of,
     verdict_from,
 )
-from pipeline.store.connect import Client, DatabaseError, rows
+from pipeline.store.connect import Client, rows
 from pipeline.store.migrate import SQL
 from pipeline.verdicts.plan import Plan
 
@@ -97,7 +96,7 @@ class _Reader:
         months = monthly_costs(self._client, self._catalog, plan, _tomorrow(now))
         day_costs = self._all(DayCost, "report_costs", **{**period, "since": now - COSTS})
         arms = self._all(ArmSums, "report_arms", **period)
-        verdicts = self._verdicts()
+        verdicts = tuple(verdict_from(row) for row in self._ask("report_verdicts"))
         lists: tuple[Iterable[_OfProvider], ...] = (arms, months, day_costs, verdicts)
         seen = {row.provider for found in lists for row in found} | _planned(plan)
         return Snapshot(
@@ -158,14 +157,6 @@ class _Reader:
         for row in self._ask("migration", seconds=DAY_S, step=366 * DAY_S):
             found[row["workload"]] = found.get(row["workload"], 0) + row["calls"]
         return found
-
-    def _verdicts(self) -> tuple[Verdict, ...]:
-        try:
-            return tuple(verdict_from(row) for row in self._ask("report_verdicts"))
-        except DatabaseError as error:
-            if "v_verdicts" in str(error):  # the view comes with the judge
-                return ()
-            raise
 
     def _rates(self, currencies: set[str], day: date) -> tuple[FxRate, ...]:
         at = round(datetime.combine(day, time(), UTC).timestamp() * 1000)

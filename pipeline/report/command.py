@@ -14,22 +14,29 @@ from pipeline.store.connect import Client, DatabaseError, connect
 
 
 def write_report(settings: Settings, language: str, out: Path, snapshot: str) -> str:
-    """Writes the file; the snapshot's name. With `snapshot` "" a new one is taken and kept.
+    """Writes the file; the snapshot's name. Raises as `make_report`; nothing is written then."""
+    name, content = make_report(settings, language, out.suffix, snapshot)
+    out.write_bytes(content)
+    return name
 
-    Raises SnapshotError, MissingError, StoreError or OSError; nothing is written then.
+
+def make_report(
+    settings: Settings, language: str, suffix: str, snapshot: str = ""
+) -> tuple[str, bytes]:
+    """The snapshot's name and the file's bytes. With `snapshot` "" a new one is taken and kept.
+
+    `suffix` is one of FORMS. Raises SnapshotError, MissingError or StoreError.
     """
-    render = renderer(out.suffix)
+    render = renderer(suffix)
     try:
         with connect(settings) as client:
             found = find(client, snapshot) if snapshot else _new(client, settings)
     except DatabaseError as error:
         if "UNKNOWN_TABLE" in str(error) or "UNKNOWN_DATABASE" in str(error):
-            raise SnapshotError(
-                "the store lacks tables of this version: run `cutover migrate`"
-            ) from None
+            mend = "the store lacks tables of this version: run `cutover migrate`"
+            raise SnapshotError(mend) from None
         raise
-    out.write_bytes(render(document(found, language)))
-    return name_of(found)
+    return name_of(found), render(document(found, language))
 
 
 def _new(client: Client, settings: Settings) -> Snapshot:

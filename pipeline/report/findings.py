@@ -1,13 +1,13 @@
 """Risks and asks: what the data says must be minded and decided. Nothing is typed by hand. Pure."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from pipeline import stats
 from pipeline.report import figures
 from pipeline.report.document import Point, Tone
 from pipeline.report.figures import BEHIND
-from pipeline.report.snapshot import Gate, Snapshot, Verdict
+from pipeline.report.snapshot import Forecast, Gate, Snapshot, Verdict
 from pipeline.report.words import Words
 from pipeline.verdicts.plan import Plan, Workload
 
@@ -134,30 +134,32 @@ def _evidence(words: Words, snapshot: Snapshot, plan: Plan) -> Iterator[Point]:
     for key in plan.workloads:
         verdict = figures.verdict_of(snapshot, key)
         gate = _slowest(verdict) if verdict and verdict.verdict == "HOLD" else None
-        if gate is None or gate.forecast is None:
+        if verdict is None or gate is None or gate.forecast is None:
             continue
-        ready = gate.forecast.ready_at
-        if gate.forecast.conversations is None:
+        ready = _ready(verdict, gate.forecast)
+        if gate.forecast.conversations_p50 is None:
             text = words("risk.evidence_never.text", gate=words.gate(gate.gate))
             yield _warning(words, _about(words, key, words("risk.evidence_never")), text)
-        elif gate.forecast.in_time is False and ready is not None:
-            text = words("risk.evidence_late.text", at=words.show.moment(_moment(ready)))
+        elif plan.deadline and ready and ready > plan.deadline:
+            text = words("risk.evidence_late.text", at=words.show.moment(ready))
             yield _warning(words, _about(words, key, words("risk.evidence_late")), text)
 
 
-def _moment(at_ms: int) -> datetime:
-    return datetime.fromtimestamp(at_ms / 1000, UTC)
+def _ready(verdict: Verdict, forecast: Forecast) -> datetime | None:
+    """When the evidence is expected to be there; None if no pace can be told."""
+    days = forecast.days_p50
+    return None if days is None else verdict.at + timedelta(days=min(days, 36_500))
 
 
 def _slowest(verdict: Verdict) -> Gate | None:
     """The open gate that will take longest; one that is not expected to pass at all comes first."""
-    waiting = [gate for gate in verdict.gates if gate.state == "open" and gate.forecast]
-    never = [gate for gate in waiting if gate.forecast and gate.forecast.conversations is None]
-    if never:
-        return never[0]
-    return max(
-        waiting, key=lambda g: (g.forecast and g.forecast.conversations) or 0, default=None
+    waiting = [(g, g.forecast) for g in verdict.gates if g.state == "open" and g.forecast]
+    longest = max(
+        waiting,
+        key=lambda pair: float("inf") if pair[1].conversations_p50 is None else pair[1].conversations_p50,
+        default=None,
     )  # fmt: skip
+    return longest[0] if longest else None
 
 
 def _failures(words: Words, snapshot: Snapshot, plan: Plan) -> Iterator[Point]:
@@ -230,10 +232,19 @@ def _ask(words: Words, snapshot: Snapshot, plan: Plan, key: str) -> Iterator[Poi
         yield Point(head=words("ask.unblock", workload=name), text=text, tone=tone)
     elif verdict.verdict == "PROMOTE":
         yield _approve(words, snapshot, work, name, baseline, tone)
-    elif (gate := _slowest(verdict)) and gate.forecast and gate.forecast.in_time is False:
-        forecast = gate.forecast
-        at = words.show.moment(_moment(forecast.ready_at) if forecast.ready_at else None)
-        text = words("ask.time.text", n=words.show.count(forecast.conversations), at=at)
+    elif (gate := _slowest(verdict)) and gate.forecast:
+        yield from _wait(words, plan, verdict, gate.forecast, name)
+
+
+def _wait(
+    words: Words, plan: Plan, verdict: Verdict, forecast: Forecast, name: str
+) -> Iterator[Point]:
+    """Asked only if the evidence will not be there in time."""
+    ready = _ready(verdict, forecast)
+    if plan.deadline and ready and ready > plan.deadline:
+        needed = words.show.count(forecast.conversations_p50)
+        text = words("ask.time.text", n=needed, at=words.show.moment(ready))
+        tone = verdict_tone(words, verdict.verdict)
         yield Point(head=words("ask.time", workload=name), text=text, tone=tone)
 
 

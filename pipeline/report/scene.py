@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from math import ceil, floor, log10
+from statistics import median
 
 import msgspec
 
@@ -24,6 +25,7 @@ SMALL, TINY = 7.5, 6.5  # font sizes
 LEGEND = 13.0
 AXIS = 14.0  # below a chart, for the labels of its x axis
 ROW = 21.0  # of a forest
+PAUSE = 6  # steps without data that break a line
 CHARACTER = 0.52  # width of a Latin letter, as a part of the font's size; of a Chinese one 1
 
 
@@ -151,9 +153,24 @@ def _curve(curve: Curve, frame: _Frame, x: Place) -> Iterator[Any_]:
             steps += [(at, before), (at, after)]
         yield Line(points=tuple(steps), color=curve.color, width=1.2, dashed=True)
     else:
-        foot = ((points[-1][0], frame.bottom), (points[0][0], frame.bottom))
-        yield Area(points=(*points, *foot), color=curve.color, opacity=0.14)
-        yield Line(points=tuple(points), color=curve.color, width=1.8)
+        for part in _unbroken(points):
+            if len(part) == 1:
+                yield Dot(x=part[0][0], y=part[0][1], radius=2, color=curve.color)
+                continue
+            foot = ((part[-1][0], frame.bottom), (part[0][0], frame.bottom))
+            yield Area(points=(*part, *foot), color=curve.color, opacity=0.14)
+            yield Line(points=tuple(part), color=curve.color, width=1.8)
+
+
+def _unbroken(points: Sequence[tuple[float, float]]) -> list[list[tuple[float, float]]]:
+    """The points between long pauses without data: no line is drawn over what is not known."""
+    usual = median(b - a for (a, _), (b, _) in pairwise(points))
+    parts = [[points[0]]]
+    for before, point in pairwise(points):
+        if point[0] - before[0] > PAUSE * usual:
+            parts.append([])
+        parts[-1].append(point)
+    return parts
 
 
 def _markers(markers: Sequence[Marker], frame: _Frame, x: Place) -> Iterator[Any_]:

@@ -133,13 +133,17 @@ class StageChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Forecast(msgspec.Struct, frozen=True, kw_only=True):
-    """Conversations still needed and when, with a 10-90 % band; None: not to be expected."""
+    """Conversations of both arms and days from the verdict still needed, with a 10-90 % band.
 
-    conversations: int | None = None
-    least: int | None = None
-    most: int | None = None
-    ready_at: int | None = None  # UTC ms
-    in_time: bool | None = None
+    None: not to be expected.
+    """
+
+    conversations_p10: int | None = None
+    conversations_p50: int | None = None
+    conversations_p90: int | None = None
+    days_p10: float | None = None
+    days_p50: float | None = None
+    days_p90: float | None = None
 
 
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
@@ -173,6 +177,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     reason_zh: str
     units_baseline: int
     units_candidate: int
+    after_data: bool  # the margins were set when data had come already
+    proven: bool  # it is also among those believed over all workloads together
     gates: tuple[Gate, ...]
 
 
