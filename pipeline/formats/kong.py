@@ -101,7 +101,7 @@ def _exchange(
 ) -> Exchange:
     payload = as_dict(ai.get("payload")) | as_dict(plugin.get("payload"))
     asked, answer = r.json_object(payload.get("request")), r.json_object(payload.get("response"))
-    exchange = read_parsed(protocol, asked or None, answer)
+    exchange = read_parsed(protocol, asked or None, answer) if asked or answer else Exchange()
     findings: list[str] = []
     counted = _usage(usage, exchange.stream, findings)
     return msgspec.structs.replace(

@@ -188,6 +188,8 @@ def chat(
 
     Nothing says how the answer ended, so what it is worth is judged by its text alone.
     """
+    if not messages and not any(answer.values()):
+        return Exchange(request_model=model, stream=stream, usage=usage)
     asked = {"model": model, "messages": messages}
     exchange = read_parsed(Protocol.OPENAI_CHAT, asked, {"choices": [{"message": answer}]})
     return msgspec.structs.replace(exchange, stream=stream, usage=usage, findings=(), ended=None)
