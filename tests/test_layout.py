@@ -19,6 +19,7 @@ HOMES = {
     "zstandard": ["pipeline/reading.py"],
     "pyarrow": ["pipeline/reading.py"],
     "yaml": ["pipeline/yamlfile.py"],
+    "litellm": ["pipeline/litellm_callback.py"],
     "opentelemetry": ["pipeline/formats/otlp_proto.py"],
     "google": ["pipeline/formats/otlp_proto.py"],
     "jsonschema_rs": ["pipeline/scoring/json_schema.py"],
