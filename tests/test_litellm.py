@@ -5,6 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from samples import SAMPLES
 
 from pipeline.calls import Ignored, Rejected, ScoredCall
 from pipeline.catalog import load_catalog
@@ -21,7 +22,7 @@ CAPTURED = {
         json.loads, (Path(__file__).parent / "data" / "litellm" / "captured.jsonl").open("rb")
     )
 }
-SAMPLES = Path(__file__).parents[2] / "shared" / "samples"
+SHARED = SAMPLES or Path("nowhere")
 
 
 def score(payload: dict) -> ScoredCall:
@@ -53,7 +54,7 @@ SEEN = [
     ("v1.106.2 h_resp_cached_reasoning", ("openai", 200, None, "", 1540, 1408, 131, D("0.00006604"), 1), DELIVERED),
     ("v1.106.2 h_ctx", ("openai", 400, False, "context_length", None, None, None, None, 1), set()),
     ("v1.106.2 h_fallback 1", ("openai", 503, False, "overloaded", None, None, None, None, 1), {"delivered"}),
-    ("v1.106.2 h_fallback 2", ("anthropic", 200, False, "", 52, 0, 4, D("0.000072"), 1), DELIVERED),
+    ("v1.106.2 h_fallback 2", ("anthropic", 200, False, "", 52, 0, 4, D("0.000072"), 2), DELIVERED),
     ("v1.106.2 h_redacted", ("openai", 200, False, "", 48, None, 3, D("0.000009"), 1), {"delivered", "complete"}),
     ("v1.106.2 h_cache_hit", ("openai", 200, None, "", 0, None, 0, D(0), 1), DELIVERED),
     ("v1.106.2 h_timeout", ("openai", 408, False, "timeout", None, None, None, None, 1), {"delivered"}),
@@ -144,6 +145,7 @@ ODDITIES = [
     ("digits of other scripts", {"status": "failure", "error_information": {"error_code": "٤٠٤"}}, {"http_status": None, "failure": "server_error"}),
     ("a session", {"session_id": "s", "trace_id": "t"}, {"conversation_id": "s"}),
     ("a trace", {"session_id": "", "trace_id": "t"}, {"conversation_id": "t"}),
+    ("messages that are text", {"messages": "Wo ist mein Paket?"}, {"failure": "", "input_tokens": 52}),
     ("no model", {"model": None, "model_group": None}, {"doubts": ("model_missing",), "cost": None}),
     ("tags of three kinds", {"request_tags": ["User-Agent: x", "a: b", "c"]}, {"tags": {"a": "b", "c": "true"}}),
 ]  # fmt: skip
@@ -159,7 +161,7 @@ REJECTED = [
     ({"litellm_call_id": None, "id": None}, "litellm_call_id"),
     ({"startTime": "yesterday"}, "not a time"),
     ({"startTime": 1e300}, "not a time"),
-    ({"metadata": "{}"}, "metadata"),
+    ({"metadata": 5}, "metadata"),
 ]
 
 
@@ -174,6 +176,7 @@ def test_what_is_no_call_is_rejected_with_the_reason(fields: dict, detail: str) 
 
 IGNORED = [
     ({"error_information": {"error_class": "StopAsyncIteration"}}, "logged again"),
+    ({"metadata": {"internal_call_origin": "shadow_eval_judge"}}, "shadow_eval_judge"),
 ]
 
 
@@ -187,6 +190,68 @@ def test_what_was_logged_beside_the_calls_is_ignored_with_the_reason(
     assert detail in ignored.detail
 
 
+def test_what_is_rejected_is_kept_without_the_price_map_and_tracebacks() -> None:
+    payload = {**CAPTURED["v1.106.2 h_tool"], "metadata": 5}
+    payload["model_map_information"] = {"model_map_value": "a price map"}
+    payload["error_information"] = {"traceback": "File x.py"}
+    (rejected,) = score_message(json.dumps(payload).encode(), RECEIVED, RULES)
+    assert isinstance(rejected, Rejected)
+    assert b"price map" not in rejected.value and b"x.py" not in rejected.value
+    assert json.loads(rejected.value)["id"] == payload["id"]
+
+
+SPEND = {
+    "request_id": "chatcmpl-1", "session_id": "s-1", "call_type": "acompletion", "cache_hit": "None",
+    "startTime": "2026-11-20 10:00:00.500000", "endTime": "2026-11-20 10:00:02.000000",
+    "completionStartTime": "2026-11-20 10:00:02.000000", "model": "gpt-4o", "team_id": "team-1",
+    "metadata": json.dumps({
+        "user_api_key_alias": "bot", "attempted_retries": 1, "internal_call_origin": None,
+        "usage_object": {"prompt_tokens_details": {"cached_tokens": 4}},
+    }),
+    "spend": 0.000225, "total_tokens": 30, "prompt_tokens": 10, "completion_tokens": 20,
+    "request_tags": "[\"User-Agent: x\", \"tier:gold\"]", "api_base": "https://api.openai.com/v1/",
+    "model_group": "smart", "custom_llm_provider": "openai", "messages": "{}", "response": "{}",
+    "status": "success",
+}  # fmt: skip
+
+
+def test_a_row_of_the_spend_logs_is_a_call_without_content() -> None:
+    row = score(SPEND)
+    assert (row.request_id, row.conversation_id, row.app, row.team) == ("chatcmpl-1", "s-1", "bot", "team-1")  # fmt: skip
+    assert (row.request_model, row.response_model, row.host) == ("smart", "gpt-4o", "api.openai.com")  # fmt: skip
+    assert (row.input_tokens, row.cache_read_input_tokens, row.output_tokens) == (10, 4, 20)
+    assert (row.attempt, row.duration_ms, row.tags) == (2, 1500, {"tier": "gold"})
+    assert (row.gateway_cost_usd, row.failure, set(row.checks)) == (D("0.000225"), "", {"delivered"})  # fmt: skip
+    hit = score(SPEND | {"cache_hit": "True", "spend": 0.0})
+    assert (hit.gateway_cost_usd, hit.doubts) == (0, ("gateway_cache_hit",))
+    failed = {"error_information": {"error_code": "429", "error_class": "RateLimitError"}}
+    row = score(SPEND | {"status": "failure", "spend": 0.0, "metadata": json.dumps(failed)})
+    assert (row.failure, row.http_status, row.gateway_cost_usd) == ("rate_limit", 429, None)
+
+
+def test_a_success_with_an_error_in_it_is_a_failure() -> None:
+    row = changed(error_information={"error_class": "MidStreamFallbackError", "error_code": ""})
+    assert (row.failure, row.http_status) == ("server_error", None)
+
+
+def test_arms_and_labels_come_from_tags_and_own_headers() -> None:
+    row = changed(request_tags=["arm:shadow", "shadow_of:abc"])
+    assert (row.arm, row.shadow_of) == ("shadow", "abc")
+    headers = {"x-cutover-workload": "faq", "x-cutover-conversation": "c-1", "x-api-key": "k"}
+    row = changed(metadata={"requester_custom_headers": headers})
+    assert (row.workload, row.conversation_id) == ("faq", "c-1")
+
+
+def test_prefix_alias_and_dated_model_are_told_apart() -> None:
+    fields = {"model": "openai/gpt-4o", "model_group": "smart", "custom_llm_provider": "openai"}
+    answer = {"object": "chat.completion", "choices": []}
+    for said, model in [("gpt-4o-2024-08-06", "gpt-4o-2024-08-06"), ("smart", "gpt-4o"), ("", "gpt-4o")]:  # fmt: skip
+        row = changed(**fields, response={**answer, "model": said})
+        assert (row.request_model, row.response_model) == ("smart", model)
+    other = changed(model="groq/openai/gpt-oss-120b", custom_llm_provider="groq")
+    assert other.response_model == "openai/gpt-oss-120b"
+
+
 def test_an_array_lines_and_single_objects_are_read_alike() -> None:
     payloads = list(CAPTURED.values())
     one_by_one = [score(payload) for payload in payloads]
@@ -198,7 +263,7 @@ def test_an_array_lines_and_single_objects_are_read_alike() -> None:
 
 # --- all captured records, where they are at hand -------------------------------------------------
 
-INDEXES = sorted((SAMPLES / "litellm-captured").glob("*.index.json"))
+INDEXES = sorted((SHARED / "litellm-captured").glob("*.index.json"))
 
 
 @pytest.mark.skipif(not INDEXES, reason="the full captures are not on this machine")
@@ -222,8 +287,8 @@ def test_every_captured_record_ends_as_its_client_saw_it(index: Path) -> None:
         assert all(row.cost == row.gateway_cost_usd for row in rows if row.cost and row.gateway_cost_usd and row.provider == "anthropic")  # fmt: skip
 
 
-BODIES = SAMPLES / "litellm-captured" / "generic_api_http_bodies.jsonl"
-FIXTURE = SAMPLES / "litellm-fixtures" / "mock_standard_logging_payload_2024.json"
+BODIES = SHARED / "litellm-captured" / "generic_api_http_bodies.jsonl"
+FIXTURE = SHARED / "litellm-fixtures" / "mock_standard_logging_payload_2024.json"
 
 
 @pytest.mark.skipif(not BODIES.is_file(), reason="the full captures are not on this machine")
@@ -233,6 +298,8 @@ def test_posted_bodies_and_the_oldest_fixture_are_read() -> None:
         rows = score_message(body, RECEIVED, RULES)
         assert len(rows) == len(body.splitlines())
         assert all(isinstance(row, ScoredCall) for row in rows)
+    spent = score(json.loads(FIXTURE.with_name("spend_logs_payload_2026.json").read_bytes()))
+    assert (spent.input_tokens, spent.gateway_cost_usd) == (10, D("0.000225"))
     oldest = score(json.loads(FIXTURE.read_bytes()))
     assert oldest.doubts[:1] == ("start_too_old",)
     assert (oldest.input_tokens, oldest.output_tokens, oldest.gateway_cost_usd) == (

@@ -96,7 +96,8 @@ def _read(format: Format, record: bytes) -> Call | Rejected | Ignored:
     except NotACallError as error:
         return Ignored(error.reason, str(error))
     except msgspec.ValidationError as error:
-        return Rejected("malformed_record", str(error), record)
+        kept = litellm.kept(record) if format is litellm else record
+        return Rejected("malformed_record", str(error), kept)
     except (ValueError, RecursionError) as error:
         return Rejected("not_json", str(error), record)
 

@@ -1,26 +1,29 @@
-"""LiteLLM proxy: StandardLoggingPayload, as an array, as NDJSON, or one object a message; spend rows.
+"""LiteLLM proxy: StandardLoggingPayload, as an array, as NDJSON, or one object a message; spend logs' rows.
 
-Knows tokens, times, status, both sides' text (unless redacted). Does not know: HTTP status of a
-success, the provider's own finish word and ids on most routes (the answer is rewritten into
-OpenAI's shape, so protocol findings would be LiteLLM's, not the provider's, and are left out),
-whether a retry hid a failure from the user, and, before 1.106, that a stream broke off.
-A cost of 0 with tokens is "not in LiteLLM's price map", so unknown. Rows of the spend log have the
-same, less the upstream's address and, unless prompts are stored, both sides' text.
+Knows tokens, times, status, both sides' text (unless redacted; spend logs have none). Does not know:
+HTTP status of a success, the provider's own finish word and ids on most routes (the answer is
+rewritten into OpenAI's shape, so protocol findings would be LiteLLM's, not the provider's, and are
+left out), and, before 1.106, that a stream broke off. Of the attempts of one call, which share its
+id, LiteLLM logs the first failure and the outcome: a success says how many attempts came before it, a
+failure cannot say whether one came after it, and counts as final. A cost of 0 with tokens is
+"not in LiteLLM's price map", so unknown. Calls that LiteLLM makes for itself are ignored.
 """
 
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
+from math import isfinite
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 
-from pipeline.calls import Call, Exchange, Protocol, Usage, VendorError
-from pipeline.formats.records import json_object, not_a_call, split_records
+from pipeline.calls import Arm, Call, Exchange, Protocol, Usage, VendorError
+from pipeline.formats.records import Labels, json_object, labels, not_a_call, split_records, text
 from pipeline.protocols import read_parsed
 from pipeline.protocols.tokens import count, part
-from pipeline.protocols.values import decode
+from pipeline.protocols.values import as_dict, decode
 
 _PROTOCOLS = {
     "completion": Protocol.OPENAI_CHAT,
@@ -33,16 +36,50 @@ _CLIENT_GONE = "499"
 _AUTOMATIC_TAG = "User-Agent:"
 _REDACTED = "redacted-by-litellm"
 _SPURIOUS = "StopAsyncIteration"
-_SPEND = b'"spend":'  # a column of the spend log, no field of the payload
 _TOO_DEAR = 1_000_000  # USD; no call costs that
-
+_MOST_ATTEMPTS = 100
+_LATEST = 32_503_680_000  # the year 3000, in seconds
+_LARGE = ("model_map_information", "error_information")  # the latter for its traceback
+_ARMS = {arm.value: arm for arm in Arm if arm}
 split = split_records
+
+
+class Error(msgspec.Struct):
+    """What went wrong; all empty on success. A client that hung up is code 499 of a "success"."""
+
+    error_code: Any = None
+    error_class: Any = None
+    error_message: Any = None
+    normalized_error: Any = None
+
+
+class Metadata(msgspec.Struct):
+    """Who called, with which counters."""
+
+    user_api_key_alias: Any = None
+    user_api_key_team_alias: Any = None
+    user_api_key_team_id: Any = None
+    spend_logs_metadata: Any = None
+    usage_object: Any = None
+    requester_custom_headers: Any = None
+    internal_call_origin: Any = None
+    error_information: Error | None = None  # here in spend logs
+    attempted_retries: Any = None
+    attempted_fallbacks: Any = None
+
+
+class Hidden(msgspec.Struct):
+    """What LiteLLM did on the way."""
+
+    api_base: Any = None
+    additional_headers: Any = None
 
 
 class Payload(msgspec.Struct):
     """The fields read; every one may be missing or null, between 1.74 and 1.106 many come and go."""
 
     id: str | None = None
+    request_id: str | None = None  # in spend logs
     litellm_call_id: str | None = None
     trace_id: str | None = None
     session_id: str | None = None
@@ -60,19 +97,25 @@ class Payload(msgspec.Struct):
     prompt_tokens: Any = None
     completion_tokens: Any = None
     response_cost: float | None = None
+    spend: float | None = None  # in spend logs
     cache_hit: bool | str | None = None
-    request_tags: list[str] | None = None
+    request_tags: list[str] | str | None = None
+    team_id: str | None = None  # in spend logs
+    proxy_server_request: Any = None  # in spend logs
     messages: Any = None
     response: Any = None
     model_parameters: dict[str, Any] | None = None
-    hidden_params: dict[str, Any] | None = None
-    metadata: dict[str, Any] | None = None
+    hidden_params: Hidden | None = None
+    metadata: Metadata | str | None = None
     error_str: str | None = None
-    error_information: dict[str, Any] | None = None
+    error_information: Error | None = None
 
 
+_NO_METADATA, _NO_ERROR, _NOT_HIDDEN = Metadata(), Error(), Hidden()
 _decoder = msgspec.json.Decoder(Payload)
-_rows = msgspec.json.Decoder(dict[str, Any])
+_metadata = msgspec.json.Decoder(Metadata)
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_encode = msgspec.json.Encoder().encode
 
 
 def detect(value: bytes) -> bool:
@@ -80,114 +123,151 @@ def detect(value: bytes) -> bool:
     return b'"call_type"' in value and b'"startTime"' in value
 
 
+def kept(record: bytes) -> bytes:
+    """A record that could not be used, without what is large and tells nothing of it."""
+    try:
+        fields = _fields.decode(record)
+    except (ValueError, RecursionError):
+        return record
+    return _encode({name: value for name, value in fields.items() if name not in _LARGE})
+
+
 def read(record: bytes) -> Call:
-    """The call of one payload. Raises msgspec.DecodeError or ValidationError, which name the field."""
-    p = _of_spend_row(record) if _SPEND in record else _decoder.decode(record)
-    error = p.error_information or {}
-    if error.get("error_class") == _SPURIOUS:
+    """The call of one payload. Raises DecodeError, ValidationError, which name the field, or NotACallError."""
+    p = _decoder.decode(record)
+    m = _metadata.decode(p.metadata or "{}") if isinstance(p.metadata, str) else p.metadata
+    m = m or _NO_METADATA
+    error = p.error_information or m.error_information or _NO_ERROR
+    if error.error_class == _SPURIOUS:
         raise not_a_call("the end of a Responses stream, logged again as a failure")
-    code = _text(error.get("error_code"))
-    url = _url(p)
+    if m.internal_call_origin:
+        raise not_a_call(f"LiteLLM made it for itself: {text(m.internal_call_origin)}")
+    code = _text(error.error_code)
+    hidden = p.hidden_params or _NOT_HIDDEN
+    host, path = _url(p.api_base or text(hidden.api_base))
     started = _ms(p.startTime)
-    request_id = p.litellm_call_id or (p.id or "").split("_cache_hit")[0]
+    request_id = p.litellm_call_id or (p.id or p.request_id or "").split("_cache_hit")[0]
     if not request_id:
         raise msgspec.ValidationError("neither `litellm_call_id` nor `id` is there")
-    retries = _dict(_dict(p.hidden_params).get("additional_headers")).get(
-        "x-litellm-attempted-retries"
-    )
+    said, tags = _labels(m), _tags(p, m)
     return Call(
         # Attempts of one call share its id; the start and the outcome tell them apart.
         call_id=f"{request_id}/{started}/{p.status}",
         source="litellm",
         request_id=request_id,
-        attempt=retries + 1 if isinstance(retries, int) and 0 <= retries < 100 else 1,
-        conversation_id=p.session_id or p.trace_id or "",
-        app=_metadata(p, "user_api_key_alias"),
-        team=_metadata(p, "user_api_key_team_alias") or _metadata(p, "user_api_key_team_id"),
-        tags=_tags(p),
+        attempt=_attempt(m, as_dict(hidden.additional_headers)),
+        conversation_id=said.conversation_id or p.session_id or p.trace_id or "",
+        workload=said.workload,
+        app=said.app or text(m.user_api_key_alias),
+        team=said.team
+        or text(m.user_api_key_team_alias)
+        or text(m.user_api_key_team_id)
+        or (p.team_id or ""),
+        tags=tags | said.tags,
+        arm=_ARMS.get(tags.get("arm", ""), Arm.NONE),
+        shadow_of=tags.get("shadow_of", ""),
         provider=p.custom_llm_provider or "",
-        host=url.hostname or "",
-        path=url.path,
+        host=host,
+        path=path,
         protocol=_PROTOCOLS.get(p.call_type or ""),
         started_at=started,
         first_token_at=_first_token(p),
         ended_at=_ms(p.endTime),
-        http_status=_status(p, code),
+        http_status=_status(p, error, code),
         cancelled=code == _CLIENT_GONE,
-        gateway_cache_hit=p.cache_hit is True,
+        gateway_cache_hit=_cache_hit(p),
         gateway_cost_usd=_cost(p),
-        exchange=_exchange(p, error, code),
+        exchange=_exchange(p, m, error, code),
     )
 
 
-def _of_spend_row(record: bytes) -> Payload:
-    """A row of the spend log as the payload it was made from: JSON inside strings, other names."""
-    row = _rows.decode(record)
-    metadata = json_object(row.get("metadata"))
-    tags = row.get("request_tags")
-    told = {
-        "id": row.get("request_id"),
-        "metadata": metadata,
-        "error_information": metadata.get("error_information"),
-        "request_tags": decode(tags) if isinstance(tags, str) else tags,
-        "response_cost": row.get("spend"),
-        "cache_hit": row.get("cache_hit") in (True, "True"),
-        "model_parameters": json_object(row.get("proxy_server_request")),
-        "messages": decode(row["messages"]) if isinstance(row.get("messages"), str) else None,
-        "response": json_object(row.get("response")),
-    }
-    return msgspec.convert(row | told, Payload)
-
-
-def _exchange(p: Payload, error: dict[str, Any], code: str) -> Exchange:
+def _exchange(p: Payload, m: Metadata, error: Error, code: str) -> Exchange:
     exchange = _both_sides(p)
     redacted = exchange.text == _REDACTED
-    asked_stream = _flag(_dict(p.model_parameters).get("stream"))
-    failed = p.status == "failure" and code != _CLIENT_GONE
+    asked_stream = _flag(as_dict(p.model_parameters).get("stream"))
     findings: list[str] = []
     return msgspec.structs.replace(
         exchange,
         request_model=p.model_group or p.model or "",
-        response_model=p.model or "",
+        response_model=_response_model(p, exchange.response_model),
         text="" if redacted else exchange.text,
         ended=None if redacted else exchange.ended,
         stream=asked_stream if p.stream is None else p.stream,
-        usage=_usage(p, findings),
-        error=_vendor_error(p, error, code) if failed else exchange.error,
+        usage=_usage(p, m, findings),
+        error=_vendor_error(p, error, code) if _failed(p, error, code) else exchange.error,
         findings=tuple(dict.fromkeys(findings)),
     )
+
+
+def _failed(p: Payload, error: Error, code: str) -> bool:
+    """A "success" with an error's class is none; a client that hung up is neither."""
+    return code != _CLIENT_GONE and (p.status == "failure" or bool(error.error_class))
+
+
+def _response_model(p: Payload, said: str) -> str:
+    """The deployment's model, without LiteLLM's prefix; the dated one where the answer still has it."""
+    model = (p.model or "").removeprefix(f"{p.custom_llm_provider}/")
+    dated = bool(model) and said.startswith(model) and said != p.model_group
+    return said if dated else model
+
+
+def _attempt(m: Metadata, headers: dict[str, Any]) -> int:
+    """1, or one more than the retries and fallbacks that a success counts before it."""
+    before = (
+        headers.get("x-litellm-attempted-retries", m.attempted_retries),
+        headers.get("x-litellm-attempted-fallbacks", m.attempted_fallbacks),
+    )
+    counted = [n for n in before if type(n) is int and 0 <= n < _MOST_ATTEMPTS]
+    return 1 + sum(counted)
+
+
+def _labels(m: Metadata) -> Labels:
+    """What the caller's own headers say, as far as they were logged."""
+    headers = m.requester_custom_headers
+    return labels(headers) if isinstance(headers, dict) and headers else Labels()
 
 
 def _both_sides(p: Payload) -> Exchange:
     """What was asked and answered; only `object` tells in which shape the answer was logged."""
     if p.call_type not in _PROTOCOLS:
         return Exchange()  # embeddings, images and the like: no text to judge
-    response = _dict(p.response)
+    response = json_object(p.response)
     responses_api = response.get("object") == "response"
     shape = Protocol.OPENAI_RESPONSES if responses_api else Protocol.OPENAI_CHAT
-    asked = {**_dict(p.model_parameters), "input" if responses_api else "messages": p.messages}
-    return read_parsed(shape, asked, response)
-
-
-def _vendor_error(p: Payload, error: dict[str, Any], code: str) -> VendorError:
-    return VendorError(
-        code=_normalised(error) or code,
-        type=_text(error.get("error_class")),
-        message=_text(error.get("error_message")) or p.error_str or "",
+    messages = _messages(p.messages) if isinstance(p.messages, str) else p.messages
+    told = p.model_parameters or json_object(p.proxy_server_request)
+    return read_parsed(
+        shape, {**told, "input" if responses_api else "messages": messages}, response
     )
 
 
-def _normalised(error: dict[str, Any]) -> str:
+def _messages(written: str) -> Any:
+    """The messages in a string of JSON, as spend logs have them; other text is what the user wrote."""
+    try:
+        return decode(written)
+    except ValueError:
+        return [{"role": "user", "content": written}]
+
+
+def _vendor_error(p: Payload, error: Error, code: str) -> VendorError:
+    return VendorError(
+        code=_normalised(error) or code,
+        type=_text(error.error_class),
+        message=_text(error.error_message) or p.error_str or "",
+    )
+
+
+def _normalised(error: Error) -> str:
     """1.106 names the cause itself, e.g. "503_PROVIDER_OVERLOADED" where error_code says only 500."""
-    return "overloaded_error" if "OVERLOADED" in _text(error.get("normalized_error")) else ""
+    return "overloaded_error" if "OVERLOADED" in _text(error.normalized_error) else ""
 
 
-def _usage(p: Payload, findings: list[str]) -> Usage | None:
+def _usage(p: Payload, m: Metadata, findings: list[str]) -> Usage | None:
     """Totals with the cache inside, as from 1.81 on; older ones leave cache writes out of the total."""
     if not p.prompt_tokens and not p.completion_tokens:
         return None
-    given = _dict(_dict(p.metadata).get("usage_object"))
-    details = _dict(given.get("prompt_tokens_details"))
+    given = as_dict(m.usage_object)
+    details = as_dict(given.get("prompt_tokens_details"))
     read = details.get("cached_tokens") or given.get("cache_read_input_tokens")
     written = count(
         details.get("cache_write_tokens")
@@ -198,7 +278,7 @@ def _usage(p: Payload, findings: list[str]) -> Usage | None:
     total, output = count(p.prompt_tokens, findings), count(p.completion_tokens, findings)
     if total is not None and written and _leaves_writes_out(p):
         total += written
-    reasoning = _dict(given.get("completion_tokens_details")).get("reasoning_tokens")
+    reasoning = as_dict(given.get("completion_tokens_details")).get("reasoning_tokens")
     return Usage(
         input_tokens=total,
         cache_read_input_tokens=part(read, total, findings),
@@ -215,14 +295,19 @@ def _leaves_writes_out(p: Payload) -> bool:
 
 def _cost(p: Payload) -> Decimal | None:
     """What LiteLLM thinks it cost, in USD; 0 means "not in my price map" unless its cache answered."""
-    cost = p.response_cost
-    if cost is None or not 0 <= cost < _TOO_DEAR or (cost == 0 and p.cache_hit is not True):
+    cost = p.spend if p.response_cost is None else p.response_cost
+    if cost is None or not 0 <= cost < _TOO_DEAR or (cost == 0 and not _cache_hit(p)):
         return None
     return round(Decimal(repr(cost)), 12)
 
 
-def _status(p: Payload, code: str) -> int | None:
-    if p.status == "success":
+def _cache_hit(p: Payload) -> bool:
+    """LiteLLM's own cache answered; spend logs write "True"."""
+    return p.cache_hit is True or p.cache_hit == "True"
+
+
+def _status(p: Payload, error: Error, code: str) -> int | None:
+    if p.status == "success" and not (error.error_class and code != _CLIENT_GONE):
         return 200
     return int(code) if re.fullmatch("[45][0-9]{2}", code) else None
 
@@ -233,44 +318,40 @@ def _first_token(p: Payload) -> int | None:
     return first if p.stream and first != end else None
 
 
-def _tags(p: Payload) -> dict[str, str]:
+def _tags(p: Payload, m: Metadata) -> dict[str, str]:
     """`key:value` tags as pairs, plain ones as {tag: "true"}; LiteLLM's own are left out."""
-    pairs = (
-        tag.partition(":") for tag in p.request_tags or [] if not tag.startswith(_AUTOMATIC_TAG)
-    )
+    given = p.request_tags or []
+    if isinstance(given, str):
+        given = msgspec.json.decode(given, type=list[str])
+    pairs = (tag.partition(":") for tag in given if not tag.startswith(_AUTOMATIC_TAG))
     tags = {key: value.strip() or "true" for key, _, value in pairs}
-    labels = _dict(_dict(p.metadata).get("spend_logs_metadata"))
-    return tags | {key: value for key, value in labels.items() if isinstance(value, str)}
+    named = json_object(m.spend_logs_metadata)
+    return tags | {key: value for key, value in named.items() if isinstance(value, str)}
 
 
 def _ms(value: float | str | None) -> int | None:
     """Unix seconds, or "YYYY-MM-DD HH:MM:SS.ffffff" in UTC as older sinks write it."""
     if value is None or value == "":
         return None
+    if isinstance(value, float):
+        if isfinite(value) and 0 <= value < _LATEST:
+            return round(value * 1000)
+        raise msgspec.ValidationError(f"not a time: {value!r}")
     try:
-        if isinstance(value, float):
-            moment = datetime.fromtimestamp(value, UTC)
-        else:
-            moment = datetime.fromisoformat(value)
-    except (ValueError, OverflowError, OSError):
+        moment = datetime.fromisoformat(value)
+        return round(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() * 1000)
+    except (ValueError, OverflowError):
         raise msgspec.ValidationError(f"not a time: {value!r}") from None
-    return round(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() * 1000)
 
 
-def _url(p: Payload) -> SplitResult:
-    """Where the call went; unknown if what is logged is no address."""
+@lru_cache(maxsize=256)
+def _url(address: str) -> tuple[str, str]:
+    """Host and path where the call went; unknown if what is logged is no address."""
     try:
-        return urlsplit(p.api_base or _text(_dict(p.hidden_params).get("api_base")))
+        parts = urlsplit(address)
+        return parts.hostname or "", parts.path
     except ValueError:
-        return urlsplit("")
-
-
-def _metadata(p: Payload, key: str) -> str:
-    return _text(_dict(p.metadata).get(key))
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
+        return "", ""
 
 
 def _text(value: Any) -> str:
