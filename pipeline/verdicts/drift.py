@@ -17,6 +17,9 @@ from pipeline.verdicts.rates import NEVER
 FALSE_ALARM_EVERY = 100_000  # conversations, on average, at least
 
 
+BEFORE = 200  # conversations before the cutover that the reference must rest on
+
+
 class Detector(msgspec.Struct):
     """Watches one loss in [0, 1] above `limit`, the reference and the margin together."""
 

@@ -105,6 +105,7 @@ def judge(state: State, facts: Facts) -> Verdict:
         blocks=state.tally.blocks,
         forecast=max(forecasts, key=_slowness, default=None),
         log_e_sample_ratio=state.split.log_e if state.split.n_a + state.split.n_b else None,
+        log_drift=state.drift.log_e if state.drift else None,
         late=state.late,
     )
 
@@ -148,7 +149,8 @@ def _waiting(state: State, facts: Facts, results: Sequence[GateResult]) -> list[
     if not state.tested.units and not needed:
         return [words.reason("no_candidate")]
     order = (GateState.NO_DATA, GateState.OPEN)
-    found = [
+    found = _drift(state)
+    found += [
         result.reason
         for kind in order
         for result in needed
@@ -157,6 +159,13 @@ def _waiting(state: State, facts: Facts, results: Sequence[GateResult]) -> list[
     if facts.spent_over_budget:
         found.append(words.reason("budget"))
     return found + _horizon(state, facts)
+
+
+def _drift(state: State) -> list[Reason]:
+    """An alarm after the cutover, which is no comparison and proves nothing against the candidate."""
+    if state.drift is None or state.drift.since is None:
+        return []
+    return [words.reason("drift", limit=words.measured(state.drift.limit, "share"))]
 
 
 def _needed(state: State, results: Sequence[GateResult]) -> list[GateResult]:

@@ -14,6 +14,7 @@ from pipeline.verdicts import evidence, rates
 from pipeline.verdicts.blocks import Losses, Matcher, sums
 from pipeline.verdicts.changes import Bets
 from pipeline.verdicts.cost import Sums
+from pipeline.verdicts.drift import BEFORE, Detector
 from pipeline.verdicts.gates import Gates
 from pipeline.verdicts.integrity import Split
 from pipeline.verdicts.latency import bucket
@@ -141,6 +142,7 @@ class State(msgspec.Struct, kw_only=True):
     harmed: list[Latch]
     ratio: Bets = msgspec.field(default_factory=lambda: Bets.new(len(RATIO_BETS)))
     ratio_harmed: Latch = msgspec.field(default_factory=Latch)
+    drift: Detector | None = None  # of the failures, once no baseline is left
     pair_place: tuple[int, str] | None = None
     pairs: int = 0
     pair_tally: evidence.Tally
@@ -203,6 +205,8 @@ def _add_unit(
     losses = [measure.loss(unit) for measure in streams]
     state.place = unit.place
     state.phase.add(is_candidate, declared, at)
+    if is_candidate and declared == 1:
+        _watch(state, unit)
     seen = state.tested if is_candidate else state.baseline
     seen.add(unit, losses, currency_of(state.gates))
     if declared is not None and 0 < declared < 1:
@@ -213,6 +217,18 @@ def _add_unit(
     if block := state.matcher.add(is_candidate, at, share, losses):
         blocks.append(Block(*block, at, state.phase.before_block))
         state.phase.before_block = False
+
+
+def _watch(state: State, unit: Unit) -> None:
+    """After the cutover: are the failures still as rare as they were before, give or take the margin?"""
+    gate, before = state.gates.failure, state.tested
+    if gate is None:
+        return
+    if state.drift is None and before.units >= BEFORE:
+        limit = float(rates.guess(before.failed, before.units)) + gate.margin
+        state.drift = Detector(limit=min(limit, 1.0))
+    if state.drift is not None:
+        state.drift.add(float(unit.failed), unit.assigned_at)
 
 
 def _add_blocks(

@@ -115,5 +115,6 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     blocks: int
     forecast: Forecast | None  # of the slowest open gate
     log_e_sample_ratio: float | None
+    log_drift: float | None  # after the cutover; an alarm at log 100,000, no e-value
     late: int  # conversations that came too late to be counted
     formulas: int = FORMULAS

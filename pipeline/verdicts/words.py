@@ -102,8 +102,8 @@ _SENTENCES = {
         "影子配对门槛全部通过：{gates}。尚无用户接触候选。",
     ),
     "drift": (
-        "Drift alarm (no comparison: no baseline is left): {gate} of the candidate {candidate}, above what it was before the cutover.",
-        "漂移告警（非对比：已无基线）：候选{gate} {candidate}，高于切换前水平。",
+        "Drift alarm, not a comparison, since no baseline is left: failures are above {limit}, what they were before the cutover and the margin.",
+        "漂移告警（已无基线，非对比）：失败率高于 {limit}，即切换前水平加界限。",
     ),
 }  # fmt: skip
 
