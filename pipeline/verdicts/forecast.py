@@ -9,9 +9,10 @@ import numpy as np
 from scipy.special import log_ndtr, ndtr, ndtri
 
 from pipeline.verdicts import betting
+from pipeline.verdicts.rates import Floats
 
-_POSTERIOR = ndtri((np.arange(19) + 0.5) / 19)
-_TIMES = np.geomspace(1, 1e9, 500)
+_POSTERIOR = ndtri((np.arange(11) + 0.5) / 11)
+_TIMES = np.geomspace(1, 1e9, 150)  # each 15 % later than the one before
 BAND = (0.1, 0.5, 0.9)
 
 
@@ -26,24 +27,20 @@ def blocks_needed(
     if remaining <= 0:
         return (0, 0, 0)
     drift, spread = betting.growth(mean + sd * _POSTERIOR, variance, delta)
-    reached = np.mean(
-        [
-            _passage(g, v, remaining) if g > 0 else np.zeros(len(_TIMES))
-            for g, v in zip(drift, spread, strict=True)
-        ],
-        axis=0,
-    )
+    moving = drift > 0
+    reached = _passage(drift[moving, None], spread[moving, None], remaining).sum(axis=0)
+    reached /= len(_POSTERIOR)
     return tuple(
         None if reached[-1] < p else int(np.ceil(_TIMES[np.searchsorted(reached, p)])) for p in BAND
     )
 
 
-def _passage(drift: float, spread: float, distance: float) -> np.ndarray:
+def _passage(drift: Floats, spread: Floats, distance: float) -> Floats:
     """P(reached by each of _TIMES): the inverse Gaussian distribution."""
     root = np.sqrt(spread * _TIMES)
     late = 2 * drift * distance / spread + log_ndtr(-(drift * _TIMES + distance) / root)
-    found: np.ndarray = ndtr((drift * _TIMES - distance) / root) + np.exp(np.minimum(late, 0))
-    return np.minimum(np.maximum.accumulate(found), 1)
+    found: Floats = ndtr((drift * _TIMES - distance) / root) + np.exp(np.minimum(late, 0))
+    return np.minimum(np.maximum.accumulate(found, axis=-1), 1)
 
 
 def posterior(

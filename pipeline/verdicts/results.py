@@ -25,18 +25,22 @@ def gate_results(state: State, facts: Facts, thresholds: Thresholds) -> tuple[Ga
     return (
         *_of_streams(state, facts, thresholds),
         *_of_quantiles(state, thresholds),
-        *_of_costs(state, facts),
-        *_of_pairs(state, facts, thresholds),
+        *_of_costs(state),
+        *_of_pairs(state, thresholds),
     )
 
 
 def _of_streams(state: State, facts: Facts, thresholds: Thresholds) -> Iterator[GateResult]:
-    for i, measure in enumerate(measures(state.gates)):
+    streams = measures(state.gates)
+    harms = state.tally.harm.log_e(len(streams))
+    for i, measure in enumerate(streams):
         if measure.decides:
             counts = (state.baseline.n[i], state.tested.n[i])
             totals = (state.baseline.losses[i], state.tested.losses[i])
             latches = (state.passed[i], state.harmed[i])
-            result = _of_stream(measure, i, state.tally, counts, totals, latches, state, thresholds)
+            result = _of_stream(
+                measure, i, state.tally, counts, totals, latches, harms[i], state, thresholds
+            )
             if measure.stream.name == "failure":
                 result = _with_failure_harms(result, state, thresholds)
             ahead = _forecast(state, facts, measure.stream, i, result, thresholds)
@@ -50,6 +54,7 @@ def _of_stream(
     counts: tuple[int, int],
     totals: tuple[float, float],
     latches: tuple[Latch, Latch],
+    harm_log_e: float,
     state: State,
     thresholds: Thresholds,
 ) -> GateResult:
@@ -84,7 +89,7 @@ def _of_stream(
         harm=stream.harm * step if rolls_back else None,
         log_e_promote=tally.at_least[i][evidence.margin_rung(stream)],
         promote_threshold=thresholds.promote,
-        log_e_rollback=tally.harm.log_e(len(tally.at_least))[i] if rolls_back else None,
+        log_e_rollback=harm_log_e if rolls_back else None,
         rollback_threshold=thresholds.rollback if rolls_back else None,
         since=harmed.since if kind is GateState.HARMED else passed.since,
     )
@@ -200,7 +205,7 @@ def _of_quantile(
     return _with(result, reason=_reason(result, Latch()))
 
 
-def _of_costs(state: State, facts: Facts) -> Iterator[GateResult]:
+def _of_costs(state: State) -> Iterator[GateResult]:
     gates = state.gates
     if gates.cost and not gates.cost.bound:
         yield _of_mean_cost("cost", gates.cost, state)
@@ -256,12 +261,16 @@ def _cost_of(sums: cost.Sums, per_success: bool) -> float | None:
     return sums.c / n if n else None
 
 
-def _of_pairs(state: State, facts: Facts, thresholds: Thresholds) -> Iterator[GateResult]:
-    for i, measure in enumerate(pair_measures(state.gates.pairs)):
+def _of_pairs(state: State, thresholds: Thresholds) -> Iterator[GateResult]:
+    streams = pair_measures(state.gates.pairs)
+    harms = state.pair_tally.harm.log_e(len(streams))
+    for i, measure in enumerate(streams):
         n = int(state.pair_tally.sum(Sum.BLOCKS, i))
         totals = (state.pair_tally.sum(Sum.LOSS_A, i), state.pair_tally.sum(Sum.LOSS_B, i))
         latches = (state.pair_passed[i], state.pair_harmed[i])
-        yield _of_stream(measure, i, state.pair_tally, (n, n), totals, latches, state, thresholds)
+        yield _of_stream(
+            measure, i, state.pair_tally, (n, n), totals, latches, harms[i], state, thresholds
+        )
 
 
 def _reason(result: GateResult, passed: Latch) -> Reason | None:
