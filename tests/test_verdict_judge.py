@@ -252,6 +252,13 @@ def test_slow_answers_count_against_the_candidate_and_failures_are_slow() -> Non
     assert gate(fold(begin(gates), slow), "ttft_slo").candidate == 1.0
 
 
+def test_a_quantile_may_be_the_only_gate() -> None:
+    gates = Gates(failure=None, score=None, duration_ms=LatencyGate(ratio=1.4))
+    state = fold(begin(gates), traffic(6000))
+    assert gate(state, "duration_quantile").state is GateState.PASSED
+    assert verdict(state).outcome is Outcome.PROMOTE
+
+
 def test_shadow_pairs_alone_open_the_way_to_the_first_step() -> None:
     gates = msgspec.structs.replace(
         LOOSE, pairs=PairGates(score=PointsGate(margin=0.05), disagreement=PointsGate(margin=0.1))

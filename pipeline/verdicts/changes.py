@@ -70,7 +70,8 @@ class Bets(msgspec.Struct):
 
     def log_e(self, streams: int) -> list[float]:
         """log e now, for each of so many streams."""
-        s, a = (np.array(values).reshape(streams, -1) for values in (self.s, self.a))
+        shape = streams, len(self.s) // max(streams, 1)
+        s, a = (np.array(values).reshape(shape) for values in (self.s, self.a))
         rest = np.broadcast_to(left(self.times, self.steps), streams)
         found: list[float] = log_wealth(s, a, rest).tolist()
         return found
@@ -88,6 +89,6 @@ def run(s: Floats, a: Floats, factors: Floats, weights: Floats) -> tuple[Floats,
 
 def log_wealth(s: Floats, a: Floats, left: Floats) -> Floats:
     """log e (T, …): the mean over the J bets, the last axis, and the weight (T,) not yet staked."""
-    own = np.logaddexp.reduce(s + a, axis=-1) - np.log(s.shape[-1])
+    own = np.logaddexp.reduce(s + a, axis=-1) - np.log(max(s.shape[-1], 1))
     found: Floats = np.logaddexp(own, np.log(left).reshape(-1, *[1] * (own.ndim - 1)))
     return found

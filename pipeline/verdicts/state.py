@@ -186,7 +186,7 @@ def add_units(state: State, units: Sequence[Unit], thresholds: Thresholds) -> No
             state.late += 1
         else:
             _add_unit(state, streams, unit, blocks, failures)
-    if blocks:
+    if blocks and streams:
         _add_blocks(state, streams, blocks, thresholds)
     if failures and state.gates.failure and state.gates.failure.harm_ratio is not None:
         _add_failures(state, failures, state.gates.failure.harm_ratio, thresholds)
