@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from pipeline.verdicts import cost, rates
+from pipeline.verdicts.epochs import proven
 from pipeline.verdicts.integrity import Split
-from pipeline.verdicts.portfolio import proven
 from pipeline.yamlfile import read
 
 GOLDEN = read(Path(__file__).parent / "data/verdict_golden.yml").value

@@ -20,7 +20,6 @@ from pipeline.verdicts.gates import (
     SuccessCostGate,
 )
 from pipeline.verdicts.judge import GateState, Outcome, State, fold, start, thresholds
-from pipeline.verdicts.portfolio import together
 from pipeline.verdicts.units import Pair
 
 LOOSE = Gates(
@@ -208,11 +207,6 @@ def test_after_the_cutover_there_is_a_drift_alarm_that_says_it_is_no_comparison(
     said = verdict(fold(calm, traffic(150, seed=3, first=5000, share=1.0, failing=(0, 0.4))))
     assert (said.outcome, said.reasons[0].code) == (Outcome.HOLD, "drift")
     assert "not a comparison" in said.reasons[0].en
-
-
-def test_of_many_workloads_those_are_named_that_can_be_believed_together() -> None:
-    good, thin = verdict(fold(begin(), traffic(3000))), verdict(fold(begin(), traffic(40)))
-    assert together([thin, good, thin], 0.05) == [good]
 
 
 def test_rollback_is_shared_out_over_gates_and_starts_are_charged() -> None:
