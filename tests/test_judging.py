@@ -1,0 +1,271 @@
+"""The judge over a real store: what it reads and writes, that replays and takeovers give the same bits."""
+
+import json
+import random
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from pipeline import cli
+from pipeline.evidence import EvidenceError, export, verify
+from pipeline.judging import Judge
+from pipeline.plan_file import load_plan, plan_schema, read_courses, write_courses
+from pipeline.store import service
+from pipeline.store import verdicts as stored
+from pipeline.store.connect import rows
+from pipeline.verdict_commands import verdicts_of
+from pipeline.verdicts.autopilot import Course
+from pipeline.verdicts.judge import fold, start
+from pipeline.verdicts.plan import gates_of, plan_hash
+from pipeline.verdicts.units import of_pair, write_units
+from pipeline.verdicts.verdict import FORMULAS
+
+T0 = 1_795_000_000_000
+IDLE = 6_000
+PLAN = """
+migration: Test
+baseline: claude
+endpoints:
+  claude: {provider: anthropic}
+  kimi: {provider: moonshot, model: kimi-k2.6, key_env: KEY}
+workloads:
+  chat:
+    name: {en: Chat}
+    autopilot: true
+    stages:
+      - {name: half, from: 2026-01-01T00:00:00Z, shares: {kimi: 0.5}}
+      - {name: most, from: 2026-01-02T00:00:00Z, shares: {kimi: 0.8}}
+gates:
+  idle_minutes: 0.1
+  horizon: {conversations: 50}
+  failure: {margin: 0.1}
+  score: {margin: 0.05}
+"""
+CALLS = (
+    "cluster", "topic", "kafka_partition", "kafka_offset", "position", "received_at",
+    "received_on", "call_id", "attempt", "final", "conversation_id", "workload", "arm", "stage", "share",
+    "provider", "started_at", "duration_ms", "fault", "quality", "checks",
+)  # fmt: skip
+
+
+class World:
+    """A store into which calls come, a message each, and judges over it."""
+
+    def __init__(self, settings, client, catalog) -> None:
+        self.settings, self.client, self.catalog = settings, client, catalog
+        settings.plan.write_text(PLAN)
+        self.plan = load_plan(settings.plan)
+        service.insert_plan(client, plan_hash(self.plan), msgspec.json.encode(self.plan).decode())
+        self.offset = 0
+        self.now = T0
+
+    def judge(self, name: str = "one") -> Judge:
+        topic = self.settings.calls_topic
+        return Judge(self.client, "k", topic, name, self.catalog, self.settings.plan)
+
+    def come(self, calls: Sequence[dict[str, Any]]) -> None:
+        """Calls come, a second after they began; the ledger has them, and a worker has looked."""
+        topic, begin = self.settings.calls_topic, self.offset
+        values = []
+        for told in calls:
+            at = told["started_at"]
+            row = {
+                "cluster": "k", "topic": topic, "kafka_partition": 0, "kafka_offset": self.offset,
+                "position": 0, "received_at": at + 1000, "received_on": 20_000,
+                "call_id": f"call-{self.offset}", "attempt": 1, "final": True, "workload": "chat",
+                "stage": "half", "share": 0.5, "duration_ms": 900, "fault": "", "quality": Decimal("0.9"),
+                "checks": {}, **told,
+            }  # fmt: skip
+            values.append([row[name] for name in CALLS])
+            self.offset += 1
+            self.now = max(self.now, at + 1000)
+        self.client.insert("calls", values, column_names=CALLS)
+        ledger = ["k", topic, 0, begin, self.offset - 1, len(calls), 0, 0, "w"]
+        names = ["cluster", "topic", "kafka_partition", "offset_from", "offset_to", "stored", "rejected",
+                 "duplicates", "worker"]  # fmt: skip
+        self.client.insert("ledger", [ledger], column_names=names)
+
+    def tick(self, judge: Judge, later: int = 60_000) -> list[dict[str, Any]]:
+        """A worker looks at the partition, then the judge does his round."""
+        self.now += later
+        ends = {(self.settings.calls_topic, 0): (0, self.offset)}
+        service.insert_partition_ends(self.client, "k", ends, self.now)
+        return judge.tick(self.plan, self.now)
+
+    def shown(self) -> dict[str, Any]:
+        (found,) = rows(self.client, "SELECT * FROM v_verdicts")
+        return found
+
+
+def conversations(count: int, first: int = 0, failing: float = 0.0) -> list[dict[str, Any]]:
+    """One call each, a second apart, every other one at the candidate, which fails that often."""
+    rng = random.Random(first)
+    return [
+        {
+            "conversation_id": f"c{n:05}",
+            "started_at": T0 + n * 1000,
+            "arm": "candidate" if n % 2 else "baseline",
+            "provider": "moonshot" if n % 2 else "anthropic",
+            "fault": "provider" if n % 2 and rng.random() < failing else "",
+        }
+        for n in range(first, first + count)
+    ]
+
+
+@pytest.fixture
+def world(store_settings, store, catalog) -> World:
+    return World(store_settings, store, catalog)
+
+
+def test_a_good_candidate_is_promoted_and_a_bad_one_sent_back(world) -> None:
+    judge = world.judge()
+    write_courses(world.settings.plan, {"chat": Course(stage="half", since=T0)})
+    world.come(conversations(400))
+    events = world.tick(judge)
+    assert [e["kind"] for e in events] == ["epoch_started", "verdict_changed", "autopilot"]
+    found = world.shown()
+    assert (found["verdict"], found["candidate"], found["provider"]) == (
+        "PROMOTE",
+        "kimi",
+        "moonshot",
+    )
+    assert (found["units_baseline"], found["units_candidate"]) == (200, 200)
+    assert (found["stage"], found["share"], found["proven"]) == ("half", 0.5, True)
+    (failure, _) = json.loads(found["gates"])
+    assert failure["log_e_promote"] >= failure["needed_promote"]
+    assert read_courses(world.settings.plan)["chat"].stage == "most"
+
+    world.come(conversations(200, first=400, failing=0.6))
+    events = world.tick(judge)
+    assert world.shown()["verdict"] == "ROLLBACK"
+    assert [e["action"] for e in events if e["kind"] == "autopilot"] == ["rollback"]
+    assert read_courses(world.settings.plan)["chat"].rolled_back == {"kimi": 1}
+    history = rows(world.client, "SELECT verdict, reason_en, reason_zh FROM v_verdict_history")
+    assert [row["verdict"] for row in history] == ["PROMOTE", "ROLLBACK"]
+    assert all(row["reason_en"] and row["reason_zh"] for row in history)
+
+
+def test_replaying_the_stored_units_gives_the_same_bits_and_the_command_the_same_e_values(
+    world,
+) -> None:
+    judge = world.judge()
+    for part in range(4):
+        world.come(conversations(75, first=75 * part, failing=0.05))
+        world.tick(judge)
+    (pair,) = judge._pairs.values()
+    units = of_pair(stored.read_units(world.client, "chat"), "chat", "moonshot")
+    assert len(units) == 300
+    state = start(gates_of(world.plan, "chat"), workload="chat", candidate="moonshot")
+    for unit in units:
+        state = fold(state, [unit])
+    assert msgspec.json.encode(state) == msgspec.json.encode(pair.state)
+
+    (again,) = verdicts_of(world.plan, write_units(units))["verdicts"]
+    shown = {gate["gate"]: gate for gate in json.loads(world.shown()["gates"])}
+    for gate in again["gates"]:
+        for name in ("log_e_promote", "log_e_rollback", "estimate", "lower", "upper"):
+            assert gate[name] == shown[gate["gate"]][name], (gate["gate"], name)
+
+
+def test_another_judge_goes_on_where_the_first_one_died(world) -> None:
+    first, whole = world.judge("one"), conversations(300)
+    two_turns = [dict(call, started_at=call["started_at"] + 3000) for call in whole[148:152]]
+    world.come(whole[:150])
+    world.tick(first, later=0)  # the last ones are still open
+    half = world.client.command("SELECT count() FROM units")
+    assert 100 < half < 150
+    second = world.judge("two")
+    world.come([*two_turns, *whole[150:]])
+    world.tick(second)
+    units = stored.read_units(world.client, "chat")
+    assert [unit.conversation_id for unit in units] == [call["conversation_id"] for call in whole]
+    assert {u.duration_ms for u in units[148:152]} == {900}
+    assert [u.closed_at - u.assigned_at for u in units[148:150]] == [3900, 3900]
+    assert world.client.command("SELECT count() FROM late_calls") == 0
+
+    world.come(conversations(20, first=300))
+    assert world.tick(first) == [], (
+        "the first one wakes up: its batch is not taken, and it begins anew"
+    )
+    world.tick(first)
+    assert world.client.command("SELECT count() - uniqExact(conversation_id) FROM units") == 0
+    assert len(stored.read_units(world.client, "chat")) == 320
+
+
+def test_late_calls_are_counted_and_change_nothing(world) -> None:
+    judge = world.judge()
+    world.come(conversations(40))
+    world.tick(judge)
+    before = stored.read_units(world.client, "chat")
+    late = {**conversations(1, first=1)[0], "fault": "provider", "started_at": T0 + 50_000}
+    world.come([late])
+    world.tick(judge)
+    assert stored.read_units(world.client, "chat") == before
+    assert world.shown()["late_calls"] == 1
+
+
+def test_a_changed_margin_begins_an_epoch_that_says_data_had_come_before(world) -> None:
+    judge = world.judge()
+    world.come(conversations(100))
+    world.tick(judge)
+    world.settings.plan.write_text(PLAN.replace("margin: 0.1}", "margin: 0.2}"))
+    world.plan = load_plan(world.settings.plan)
+    (event, *_) = world.tick(judge)
+    assert (event["kind"], event["epoch"], event["after_data"]) == ("epoch_started", 2, True)
+    epochs = rows(world.client, "SELECT epoch, after_data, set_by FROM v_epochs")
+    assert [(row["epoch"], row["after_data"]) for row in epochs] == [(1, True), (2, True)]
+    assert all(row["set_by"] for row in epochs)
+    world.come(conversations(10, first=int((world.now - T0) / 1000) + 5))
+    world.tick(judge)
+    assert world.shown()["units_baseline"] == 5
+
+
+def test_unbalanced_accounts_block_once_they_last(world) -> None:
+    judge = world.judge()
+    world.come(conversations(400))
+    world.offset += 7  # messages that nobody accounts for
+    world.come(conversations(2, first=400))
+    world.tick(judge)
+    assert world.shown()["verdict"] == "PROMOTE"
+    for _ in range(3):
+        world.tick(judge, later=30_000)
+    assert world.shown()["verdict"] == "BLOCKED"
+
+
+def test_an_evidence_bundle_is_verified_and_a_forged_one_is_not(world, tmp_path) -> None:
+    judge = world.judge()
+    with pytest.raises(EvidenceError, match="no verdict"):
+        export(world.client, "chat", "kimi")
+    world.come(conversations(120, failing=0.1))
+    world.tick(judge)
+    file = tmp_path / "evidence.zip"
+    file.write_bytes(export(world.client, "chat", "kimi"))
+    said, wrong = verify(file)
+    assert (said["formulas"], wrong) == (FORMULAS, [])
+    assert said["path"][-1]["units"] == 120
+    assert cli.main(["evidence", "verify", str(file)]) == 0
+    forged = export(world.client, "chat", "kimi")
+    file.write_bytes(forged.replace(b"units.csv", b"units.cs_"))
+    assert cli.main(["evidence", "verify", str(file)]) == 2
+
+
+def test_the_command_answers_no_unless_all_are_promoted(world, tmp_path, capsys) -> None:
+    judge = world.judge()
+    world.come(conversations(60))
+    world.tick(judge)
+    units = tmp_path / "units.csv"
+    units.write_text(write_units(stored.read_units(world.client, "chat")))
+    assert cli.main(["verdict", "--plan", str(world.settings.plan), str(units)]) == 1
+    (told,) = json.loads(capsys.readouterr().out)["verdicts"]
+    assert told["verdict"] == "HOLD"
+    units.write_text("nonsense")
+    assert cli.main(["verdict", "--plan", str(world.settings.plan), str(units)]) == 2
+
+
+def test_the_published_schema_is_that_of_the_code() -> None:
+    published = Path(__file__).parents[1] / "docs" / "plan.schema.json"
+    assert published.read_text(encoding="utf-8") == plan_schema()
