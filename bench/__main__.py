@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results.json"
-BENCHMARKS = ("score", "formats", "store", "pipelines", "steady", "tap", "pages")
+BENCHMARKS = ("score", "formats", "store", "pipelines", "steady", "tap", "pages", "verdicts")
 
 
 def main() -> None:

@@ -1,0 +1,120 @@
+"""How long one round of the judge takes with 100 pairs of workload and candidate and a full store.
+
+Ten million conversations are stored as units, straight by SQL. Then traffic comes in rounds of two
+seconds, 200 calls of 100 conversations each over 50 workloads with two candidates, and the judge
+does its round, by the clock, since most of it is the store's. No other process should be busy.
+"""
+
+import asyncio
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import msgspec
+
+from bench.records import NOW_MS
+from pipeline.catalog import load_catalog
+from pipeline.embedded.ports import free_port
+from pipeline.embedded.supervisor import http_ready
+from pipeline.judging import Judge
+from pipeline.settings import Settings
+from pipeline.store import service
+from pipeline.store.connect import Client, connect
+from pipeline.store.migrate import migrate
+from pipeline.verdicts.plan import Plan, check
+
+UNITS = 10_000_000
+WORKLOADS = 50
+ROUNDS = 60
+WARM_UP = 20
+CALLS = 200
+
+
+def run() -> dict[str, float]:
+    """Median and 95th percentile of a round, milliseconds."""
+    with TemporaryDirectory() as folder:
+        port = free_port(28123)
+        settings = replace(Settings(), clickhouse_url=f"http://127.0.0.1:{port}")
+        argv = [sys.executable, "-m", "pipeline.embedded.clickhouse"]
+        with subprocess.Popen([*argv, "--port", str(port), "--data", folder]) as engine:
+            try:
+                asyncio.run(_until_up(port))
+                migrate(settings, load_catalog())
+                with connect(settings) as client:
+                    _fill(client)
+                    took = _rounds(client, Path(folder) / "plan.yml")
+            finally:
+                engine.terminate()
+    return {
+        f"judge's round, 100 pairs, {UNITS:,} conversations, ms": round(statistics.median(took), 1),
+        "judge's round, 95 %, ms": round(statistics.quantiles(took, n=20)[-1], 1),
+    }
+
+
+def _plan() -> Plan:
+    workload = {
+        "name": {"en": "Bench"},
+        "stages": [{"name": "half", "from": "2026-01-01T00:00:00Z", "shares": {"kimi": 0.3, "glm": 0.3}}],
+    }  # fmt: skip
+    document = {
+        "migration": "Bench",
+        "baseline": "claude",
+        "endpoints": {
+            "claude": {"provider": "anthropic"},
+            "kimi": {"provider": "moonshot", "key_env": "K"},
+            "glm": {"provider": "zhipu", "key_env": "K"},
+        },
+        "workloads": {f"w{n:02}": workload for n in range(WORKLOADS)},
+        "gates": {"idle_minutes": 0.1, "ttft_ms": {"slo": 3000}, "failure": {"margin": 0.01}},
+    }
+    return check(msgspec.convert(document, Plan))
+
+
+_PROVIDER = "['anthropic', 'moonshot', 'zhipu'][1 + intDiv(number, 50) % 3]"
+
+
+def _fill(client: Client) -> None:
+    """The past: 200,000 conversations of each workload, by providers the judge does not fold anew."""
+    client.command(f"""
+        INSERT INTO units (batch, writer, workload, provider, arm, conversation_id, assigned_at, closed_at, failed)
+        SELECT 1, 'bench', 'w' || leftPad(toString(number % {WORKLOADS}), 2, '0'), 'elsewhere', 'candidate',
+            'past-' || toString(number), fromUnixTimestamp64Milli({NOW_MS} - 900000000 + intDiv(number, 20)),
+            fromUnixTimestamp64Milli({NOW_MS} - 900000000 + intDiv(number, 20)), false
+        FROM numbers({UNITS})""")
+
+
+def _rounds(client: Client, plan_path: Path) -> list[float]:
+    plan, now, offset, took = _plan(), NOW_MS, 0, []
+    judge = Judge(client, "k", "llm.calls", "bench", load_catalog(), plan_path)
+    for number in range(WARM_UP + ROUNDS):
+        client.command(f"""
+            INSERT INTO arrivals (cluster, topic, kafka_partition, kafka_offset, position, received_at, call_id,
+                attempt, conversation_id, workload, arm, stage, share, provider, started_at, duration_ms, quality)
+            SELECT 'k', 'llm.calls', 0, {offset} + intDiv(row, 10), row % 10,
+                fromUnixTimestamp64Milli({now} + row * 10), '{number}-' || toString(row), 1,
+                'now-{number}-' || toString(row % 100), 'w' || leftPad(toString(number % {WORKLOADS}), 2, '0'),
+                if({_PROVIDER} = 'anthropic', 'baseline', 'candidate'), 'half', 0.6, {_PROVIDER},
+                fromUnixTimestamp64Milli({now} + row * 10 - 500), 500, 0.9
+            FROM (SELECT number AS row, (number + {number} * 50) AS number FROM numbers({CALLS}))""")
+        ledger = ["k", "llm.calls", 0, offset, offset + CALLS // 10 - 1, CALLS, 0, 0, "w"]
+        columns = ["cluster", "topic", "kafka_partition", "offset_from", "offset_to", "stored", "rejected",
+                   "duplicates", "worker"]  # fmt: skip
+        client.insert("ledger", [ledger], column_names=columns)
+        offset += CALLS // 10
+        now += 2000
+        service.insert_partition_ends(client, "k", {("llm.calls", 0): (0, offset)}, now)
+        started = time.perf_counter()
+        judge.tick(plan, now)
+        if number >= WARM_UP:
+            took.append((time.perf_counter() - started) * 1000)
+    assert client.command("SELECT count() FROM units") > UNITS
+    return took
+
+
+async def _until_up(port: int) -> None:
+    while not await http_ready(f"http://127.0.0.1:{port}/ping"):  # noqa: ASYNC110
+        await asyncio.sleep(0.1)
