@@ -12,7 +12,8 @@ from typing import TypeVar
 
 import msgspec
 
-from pipeline.calls import Ignored, Rejected
+from pipeline.calls import Ignored, Rejected, ScoredCall
+from pipeline.scoring.redact import redact_bytes
 from pipeline.scoring.score import Rules, score_message
 from pipeline.store.connect import Client, StoreError
 from pipeline.store.insert import Batch, Claim, Scored, claim_batch, insert_batch, read_position
@@ -132,7 +133,7 @@ class Intake:
         fresh: dict[str, None] = {}
         duplicates = ignored = 0
         for message in left:
-            scored = score_message(message.value, message.received_at, rules, message.format)
+            scored = _scored(message, rules)
             for position, record in enumerate(scored):
                 if isinstance(record, Ignored):
                     ignored += 1
@@ -207,3 +208,13 @@ def _beyond(messages: Sequence[Message], state: Partition) -> Sequence[Message]:
     """The messages the ledger does not cover."""
     start = state.next_offset
     return messages if start is None else [m for m in messages if m.offset >= start]
+
+
+def _scored(message: Message, rules: Rules) -> Sequence[ScoredCall | Rejected | Ignored]:
+    """The message's records. One that meets a fault of ours is kept for later and stops nothing."""
+    try:
+        return score_message(message.value, message.received_at, rules, message.format)
+    except Exception as error:
+        log.exception("the message at offset %d met a fault in Cutover", message.offset)
+        detail = f"a fault in Cutover, {type(error).__name__}: send it again after an upgrade"
+        return [Rejected("internal_error", detail, redact_bytes(message.value or b""))]

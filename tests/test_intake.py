@@ -8,8 +8,10 @@ import msgspec
 import pytest
 from records import anthropic_record, message
 
+from pipeline.calls import Call, ScoredCall
 from pipeline.formats.cutover import encode
 from pipeline.intake import AssignmentLostError, Intake, Message
+from pipeline.scoring import score
 from pipeline.scoring.score import Rules
 from pipeline.store import insert
 from pipeline.store.connect import Client, StoreError, connect
@@ -99,6 +101,24 @@ def test_what_tells_of_no_call_is_counted_and_its_message_is_done_with(store, ru
     assert ledger(store) == [(0, 1, 1, 0, 0)]
     assert store.command("SELECT sum(ignored) FROM ledger") == 1
     assert store.command("SELECT count() FROM rejected") == 0
+
+
+def test_a_message_that_meets_a_fault_of_ours_is_rejected_whole_and_the_rest_goes_on(
+    store, rules, monkeypatch
+):
+    def faulty(call: Call, *rest: object) -> ScoredCall:
+        if call.call_id == "b":
+            raise KeyError("an entry nobody thought of")
+        return score_whole(call, *rest)
+
+    score_whole = score.score_whole
+    monkeypatch.setattr(score, "score_whole", faulty)
+    take(intake(store), rules, message(0, "a"), message(1, "b", "c"), message(2, "d"))
+    assert ids(store) == ["a", "d"]
+    rows = store.query("SELECT kafka_offset, reason, value FROM rejected").result_rows
+    assert [(offset, reason) for offset, reason, _ in rows] == [(1, "internal_error")]
+    assert '"call_id":"c"' in rows[0][2]
+    assert [row[:4] for row in ledger(store)] == [(0, 2, 2, 1)]
 
 
 class BreaksAt:
