@@ -75,6 +75,8 @@ def seed(client: Client, *, now: datetime | None = None, calls: int = CALLS) -> 
     _seed_account(client, end, calls)
     _seed_plan(client, start)
     _seed_events(client, start)
+    _seed_verdicts(client, start, end)
+    _seed_pairs(client, end)
 
 
 def plan_document(start: datetime) -> dict[str, Any]:
@@ -300,6 +302,80 @@ def _seed_events(client: Client, start: datetime) -> None:
     client.insert(
         "events", changes, column_names=["event_id", "at", "kind", "workload", "provider", "fields"]
     )
+
+
+#   workload, endpoint: verdict, reason, gates (name, state, loss, lower, upper, margin, conversations needed)
+VERDICTS: dict[tuple[str, str], tuple[str, str, list[tuple[str, str, float, float, float, float, int | None]]]] = {
+    ("support", "kimi"): (
+        "HOLD", "Failures: not yet shown to be tolerable.",
+        [("failure", "open", 0.004, -0.003, 0.013, 0.01, 3100), ("score", "passed", 0.001, -0.01, 0.012, 0.02, None),
+         ("check:not_refused", "open", 0.01, -0.01, 0.03, 0.02, 5200)],
+    ),
+    ("code-agent", "glm"): ("PROMOTE", "Every gate is passed.", [("failure", "passed", -0.002, -0.008, 0.005, 0.01, None)]),
+    ("code-agent", "deepseek"): (
+        "ROLLBACK", f"Quality score: shown to be worse. {HOSTILE}",
+        [("score", "harmed", 0.06, 0.03, 0.09, 0.02, None)],
+    ),
+}  # fmt: skip
+
+
+def _seed_verdicts(client: Client, start: datetime, end: datetime) -> None:
+    """A verdict in force for three candidates, the one before it, and the path of their evidence."""
+    names = ["at", "workload", "candidate", "provider", "model", "epoch", "verdict", "since", "reason_en", "reason_zh",
+             "stage", "share", "units_baseline", "units_candidate", "late_calls", "late_units", "plan_hash", "set_by",
+             "after_data", "proven", "formulas", "gates", "changed"]  # fmt: skip
+    rows, paths, epochs = [], [], []
+    for (workload, candidate), (verdict, reason, gates) in VERDICTS.items():
+        provider, model = ENDPOINTS[candidate][:2]
+        epochs.append([workload, candidate, 1, "h", "seed-plan", start, "Chen Wei", False, "{}"])
+        for said, at in (("HOLD", _at(start, 0.6)), (verdict, _at(start, 0.95))):
+            document = json.dumps([_gate(*gate, end) for gate in gates])
+            rows.append([at, workload, candidate, provider, model, 1, said, at, reason, "理由", "stage", 0.25, 900, 300, 2, 0,
+                         "seed-plan", "Chen Wei", False, False, 1, document, True])  # fmt: skip
+        paths += [
+            [_at(start, 0.4 + 0.05 * n), workload, candidate, 1, gate[0], 90 * n, 30 * n, 0.25 * n, -0.05 * n, gate[2], gate[3], gate[4]]
+            for gate in gates
+            for n in range(12)
+        ]  # fmt: skip
+    client.insert("verdicts", rows, column_names=names)
+    client.insert("epochs", epochs, column_names=[
+        "workload", "candidate", "epoch", "epoch_hash", "plan_hash", "starts_at", "set_by", "after_data", "gates"])  # fmt: skip
+    client.insert("evidence", paths, column_names=[
+        "at", "workload", "candidate", "epoch", "gate", "units_baseline", "units_candidate", "log_e_promote",
+        "log_e_rollback", "estimate", "lower", "upper"])  # fmt: skip
+
+
+def _gate(
+    name: str, state: str, loss: float, lower: float, upper: float, margin: float, needed: int | None, end: datetime
+) -> dict[str, Any]:  # fmt: skip
+    ready = round(end.timestamp() * 1000) + 86_400_000
+    forecast = needed and {
+        "conversations": needed,
+        "least": needed // 2,
+        "most": needed * 3,
+        "ready_at": ready,
+    }
+    return {
+        "gate": name, "unit": "points", "state": state, "baseline": 0.02, "candidate": 0.02 + loss, "estimate": loss,
+        "lower": lower, "upper": upper, "margin": margin, "harm": margin, "log_e_promote": 2.1, "promote_threshold": 3.0,
+        "log_e_rollback": -0.4, "rollback_threshold": 4.6, "n_baseline": 900, "n_candidate": 300,
+        "forecast": forecast or None,
+    }  # fmt: skip
+
+
+def _seed_pairs(client: Client, end: datetime) -> None:
+    """Mirrored calls of the invoice extraction, to a candidate and to the baseline once more."""
+    rows = [
+        ["seed", "llm.calls", 0, 10**7 + n, 0, end, end.date(), f"shadow-{n}", f"call-{n:06}", f"extraction-{n}", "extraction",
+         "canary", *(("baseline", "anthropic", "claude-sonnet-4-5") if n % 4 == 0 else ("candidate", "dashscope", "qwen3-max-preview")),
+         "anthropic", "claude-sonnet-4-5", end - timedelta(minutes=n), {"same_outcome": 1 - n % 7 // 6, "similar_text": 1 - n % 3 / 4},
+         {"similar_text": HOSTILE}, 1]
+        for n in range(80)
+    ]  # fmt: skip
+    client.insert("pairs", rows, column_names=[
+        "cluster", "topic", "kafka_partition", "kafka_offset", "position", "received_at", "received_on", "call_id", "shadow_of",
+        "conversation_id", "workload", "stage", "mirrored_to", "provider", "model", "twin_provider", "twin_model",
+        "started_at", "agreement", "evidence", "agreement_version"])  # fmt: skip
 
 
 @contextmanager

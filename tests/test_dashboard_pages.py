@@ -75,6 +75,24 @@ def test_a_page_shows_its_figures(
     assert app.get("html") or app.dataframe
 
 
+def test_gates_and_verdicts_are_shown_with_their_reasons_and_hostile_text_stays_text(
+    seeded_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(seeded_settings, monkeypatch)
+    compared = html(run("compare", "en", range="24h", workload="code-agent"))
+    assert "▲ Promote" in compared
+    assert "▼ Roll back" in compared
+    assert compared.count('class="track"') >= 2
+    rollout = run("rollout", "en")
+    assert "1 may move on, 1 wait for evidence, 1 must go back" in html(rollout)
+    assert "3,100" not in html(rollout)  # the slowest gate is told, not the first
+    assert "5,200 conversations more" in html(rollout)
+    assert "&lt;img" in html(rollout)
+    assert "<img" not in html(rollout) + compared
+    mirrored = html(run("compare", "en", range="24h", workload="extraction"))
+    assert "Similar text" in mirrored
+
+
 @pytest.mark.parametrize("agreed", [{}, AGREED], ids=["list prices", "grants and plans"])
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_cost_by_month_says_how_to_add_terms_where_none_are_agreed(

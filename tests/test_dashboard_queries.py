@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import streamlit as st
-from seed_store import ENDPOINTS, PARTITIONS, seeded
+from seed_store import ENDPOINTS, PARTITIONS, VERDICTS, seeded
 
 from dashboards import queries
 from dashboards.queries import RANGES, Scope, Search
+from dashboards.views.live import heat
 from pipeline import stats
 from pipeline.catalog import Catalog
 from pipeline.scoring.net_cost import NetCost
@@ -155,6 +156,114 @@ def test_a_curve_adds_up_to_its_tiles(scope: Scope) -> None:
     points = queries.timeline(scope)
     for tile in queries.sums(scope):
         assert sum(p["calls"] for p in points if p["provider"] == tile.provider) == tile.calls
+
+
+def test_the_hourly_sums_are_the_sums_of_the_minutes() -> None:
+    for name in ("sums", "spread"):
+        parameters = ALL.parameters()
+        by_minute = queries.rows(
+            queries._client(), queries._sql(name, by_the_hour=False), parameters
+        )
+        by_hour = queries.rows(queries._client(), queries._sql(name, by_the_hour=True), parameters)
+        told = (
+            "provider",
+            "calls",
+            "failures",
+            "duration_buckets",
+            "findings",
+            "generating_ms",
+            "priced",
+            "usage_n",
+            "output_y",
+        )
+        for key in told:
+            assert [r.get(key) for r in by_minute] == [r.get(key) for r in by_hour]
+        costs = zip(by_minute, by_hour, strict=True)
+        assert all(
+            float(a.get("cost", 0)) == pytest.approx(float(b.get("cost", 0)), rel=ROUNDED)
+            for a, b in costs
+        )
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_findings_and_speed_are_those_of_the_rows(scope: Scope, raw: Raw) -> None:
+    for tile in queries.sums(scope):
+        mine = users(raw, scope, tile.provider)
+        named = {f for r in mine for f in r["findings"]}
+        assert tile.findings == {f: sum(f in r["findings"] for r in mine) for f in named}
+        streamed = [
+            r for r in mine
+            if r["failure"] == "" and r["time_to_first_token_ms"] is not None and r["duration_ms"] > r["time_to_first_token_ms"]
+        ]  # fmt: skip
+        assert tile.generated_tokens == sum(r["output_tokens"] for r in streamed)
+        assert tile.generating_ms == sum(
+            r["duration_ms"] - r["time_to_first_token_ms"] for r in streamed
+        )
+
+
+def test_a_provider_and_a_model_narrow_the_scope(raw: Raw) -> None:
+    one = Scope(RANGES["all"], "", "USD", "volcengine", "doubao-seed-1-6")
+    (tile,) = queries.sums(one)
+    assert tile.calls == sum(r["model"] == "doubao-seed-1-6" and r["arm"] != "shadow" for r in raw)
+    assert {p["provider"] for p in queries.timeline(one)} == {"volcengine"}
+    assert queries.models("volcengine")[0] == "doubao-seed-1-6"
+
+
+def test_an_hour_ago_is_the_same_span_an_hour_earlier(settings: Settings) -> None:
+    scope = Scope(3600, "", "USD").hour_ago
+    sql = (
+        "SELECT count() AS n FROM calls WHERE arm != 'shadow' AND started_at >= toStartOfMinute(now() - 7200)"
+        " AND started_at < toStartOfMinute(now() - 3600)"
+    )
+    with connect(settings) as client:
+        before = rows(client, sql)[0]["n"]
+        shown = sum(s.calls for s in queries.sums(scope))
+        assert shown in (before, rows(client, sql)[0]["n"])
+
+
+@pytest.mark.parametrize(("by", "column"), [("model", "model"), ("stage", "stage"), ("hour", None)])
+def test_parts_add_up_and_are_the_rows(by: str, column: str | None, raw: Raw) -> None:
+    found = queries.slices(SUPPORT, by, -480)
+    for s in found:
+        mine = [
+            r for r in users(raw, SUPPORT, s.provider)
+            if (r[column] if column else f"{(r['started_at'].hour + 8) % 24:02}:00") == s.slice
+        ]  # fmt: skip
+        assert s.calls == len(mine)
+        assert s.failed == sum(r["failure"] not in ("", "cancelled") for r in mine)
+        assert s.quality_sum == sum(r["quality"] for r in mine if r["quality"] is not None)
+    assert sum(s.calls for s in found) == sum(t.calls for t in queries.sums(SUPPORT))
+
+
+def test_a_heatmap_holds_every_timed_call(raw: Raw) -> None:
+    cells = heat(queries.timeline(ALL), "duration_buckets")
+    timed = [r["duration_ms"] for r in raw if r["arm"] != "shadow" and r["duration_ms"] is not None]
+    assert sum(cell["calls"] for cell in cells) == len(timed)
+    slow = [c for c in cells if c["from_ms"] >= 3000]
+    edge = min(c["from_ms"] for c in slow)
+    assert sum(c["calls"] for c in slow) == sum(ms > edge for ms in timed)
+
+
+def test_verdicts_and_evidence_are_the_stored_ones() -> None:
+    found = {(v.workload, v.candidate): v for v in queries.verdicts() or []}
+    assert {key: v.verdict for key, v in found.items()} == {
+        key: row[0] for key, row in VERDICTS.items()
+    }
+    hold = found["support", "kimi"]
+    assert [g.gate for g in hold.gates] == ["failure", "score", "check:not_refused"]
+    assert hold.slowest is not None and hold.slowest.gate == "check:not_refused"
+    assert len(queries.verdict_changes(ALL)) == 2 * len(VERDICTS)
+    assert len(queries.evidence("support")) == 12 * 3
+
+
+def test_disagreement_is_the_mean_of_the_pairs() -> None:
+    found = {r["check"]: r for r in queries.ask("disagreement", workload="extraction")}
+    mirrored = [n for n in range(80) if n % 4]
+    assert found["similar_text"]["pairs"] == len(mirrored)
+    assert found["similar_text"]["disagreement"] == pytest.approx(
+        sum(n % 3 / 4 for n in mirrored) / len(mirrored)
+    )
+    assert found["similar_text"]["noise_pairs"] == 20
 
 
 def test_a_shorter_range_holds_the_rows_since_then(settings: Settings) -> None:
