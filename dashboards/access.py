@@ -19,7 +19,7 @@ from pipeline.kafka import KafkaError, send
 
 def shut() -> bool:
     """Asks for sign-in, or else for the token, until it was given; False once the pages may be seen."""
-    if _oidc():
+    if signs_in():
         return not _signed_in()
     wanted = queries.settings().dashboard_token
     if not wanted or st.session_state.get("token_given"):
@@ -33,7 +33,7 @@ def shut() -> bool:
     return True
 
 
-def _oidc() -> bool:
+def signs_in() -> bool:
     """True if Streamlit's secrets hold an [auth] section."""
     try:
         return "auth" in st.secrets
@@ -55,7 +55,7 @@ def _signed_in() -> bool:
 
 def viewer() -> str:
     """The signed-in viewer's address, or "" for one who did not have to sign in."""
-    return str(st.user.get("email") or st.user.get("sub") or "") if _oidc() else ""
+    return str(st.user.get("email") or st.user.get("sub") or "") if signs_in() else ""
 
 
 def role() -> str:
@@ -63,7 +63,7 @@ def role() -> str:
 
     The settings list both by e-mail address; `*` is everybody who may sign in, `*@example.com` a domain.
     """
-    if not _oidc():
+    if not signs_in():
         return "operator"
     settings = queries.settings()
     return role_of(

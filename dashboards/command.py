@@ -7,6 +7,7 @@ from pathlib import Path
 
 from streamlit.web.cli import main as streamlit
 
+from dashboards import access
 from pipeline.settings import Settings, SettingsError
 
 APP = Path(__file__).parent / "app.py"
@@ -14,10 +15,11 @@ APP = Path(__file__).parent / "app.py"
 
 def run_dashboard(settings: Settings) -> int:
     """Serves the pages until it is stopped. Raises SettingsError if others could see them without a token."""
-    if not settings.dashboard_token and not ip_address(settings.dashboard_host).is_loopback:
+    guarded = settings.dashboard_token or access.signs_in()
+    if not guarded and not ip_address(settings.dashboard_host).is_loopback:
         raise SettingsError(
             f"CUTOVER_DASHBOARD_TOKEN is not set: {settings.dashboard_host} is open to others; "
-            "set a token or bind to 127.0.0.1"
+            "set a token, let people sign in ([auth] in .streamlit/secrets.toml), or bind to 127.0.0.1"
         )
     for page in ("live", "compare", "rollout", "calls", "pipeline"):
         import_module(f"dashboards.views.{page}")  # now, and not while the first visitor waits

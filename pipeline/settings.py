@@ -80,9 +80,7 @@ class Settings:
     readers: str = _setting(
         "", "who may see the pages once signed in: addresses, *@domain, or * for everybody"
     )
-    operators: str = _setting(
-        "", "who may also retry rejected messages and acknowledge events: addresses or *@domain"
-    )
+    operators: str = _setting("", "who may also acknowledge events: addresses or *@domain")
     batch_calls: int = _setting(2_500, "calls the worker stores in one insert, at most")
     batch_ms: int = _setting(
         500, "how long the worker gathers calls before an insert, milliseconds"

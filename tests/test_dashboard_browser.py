@@ -80,20 +80,29 @@ def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     width, theme, locale = getattr(request, "param", (1280, "light", "en-US"))
+    errors: list[str] = []
     context = browser.new_context(
         viewport={"width": width, "height": 900},
         color_scheme=theme,
         locale=locale,
         timezone_id="Asia/Shanghai",
     )
-    yield context.new_page()
+    found = context.new_page()
+    found.on(
+        "console",
+        lambda said: (
+            errors.append(f"{said.text} {said.location}") if said.type == "error" else None
+        ),
+    )
+    found.on("pageerror", lambda error: errors.append(str(error)))
+    yield found
     context.close()
+    # Streamlit's front end looks for its server under the page's own path first, and finds it one above.
+    assert [e for e in errors if "/_stcore/" not in e] == []
 
 
 def visit(page: Page, address: str, path: str) -> None:
-    page.goto(
-        f"{address}/{path if path.partition('?')[0] != 'live' else path.removeprefix('live')}"
-    )
+    page.goto(f"{address}/{path}")
     page.locator(PAGES[path.partition("?")[0]]).first.wait_for(timeout=30_000)
     expect(page.locator("[data-testid='stException']")).to_have_count(0)
 
@@ -164,7 +173,38 @@ def test_a_call_opens_by_its_link_and_its_hostile_text_does_nothing(
 def test_the_comparison_downloads_as_csv(page: Page, address: str) -> None:
     visit(page, address, "compare")
     with page.expect_download() as download:
-        page.get_by_role("button", name="Download as CSV").click()
+        page.locator(".st-key-compare_csv button").click()
     text = Path(download.value.path()).read_text("utf-8-sig")
     assert text.startswith("workload,figure,provider,arm,value,low,high,calls")
     assert "moonshot" in text
+
+
+def test_a_number_leads_to_the_calls_behind_it(page: Page, address: str) -> None:
+    visit(page, address, "compare?workload=support&range=24h")
+    link = page.locator("a[href*='failure=rate_limit'][href*='provider=moonshot']").first
+    link.wait_for(timeout=30_000)
+    link.click()
+    page.wait_for_url("**/calls?**")
+    page.locator(PAGES["calls"]).first.wait_for(timeout=30_000)
+    assert "failure=rate_limit" in page.url
+    expect(page.get_by_role("combobox", name="Provider")).to_have_value("Moonshot AI Kimi")
+
+
+def test_gates_stand_against_their_margins(page: Page, address: str) -> None:
+    visit(page, address, "compare?workload=code-agent&range=24h")
+    expect(page.locator(".track").first).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("▼ Roll back").first).to_be_visible()
+    expect(page.locator("img[src='x']")).to_have_count(0)
+
+
+def test_a_refresh_keeps_the_place_on_the_page(page: Page, address: str) -> None:
+    visit(page, address, "live?range=24h")
+    main = page.locator("[data-testid='stMain']")
+    page.locator(
+        "[data-testid='stVegaLiteChart'] canvas, [data-testid='stVegaLiteChart'] svg"
+    ).first.wait_for()
+    main.evaluate("it => it.scrollTo(0, 400)")
+    place = main.evaluate("it => it.scrollTop")
+    assert place > 0
+    page.wait_for_timeout(5_000)  # two refreshes of the tiles
+    assert main.evaluate("it => it.scrollTop") == place
