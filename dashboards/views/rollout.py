@@ -170,7 +170,7 @@ def _finish(plan: Plan, now: datetime, verdicts: Sequence[Verdict]) -> tuple[str
         return show.UNKNOWN, ""
     shown = {case: show.day_ms(day, viewer_offset()) if day else "∞" for case, day in days.items()}
     if days["middle"] is None:
-        return t("gate.never"), ""
+        return t("rollout.never"), ""
     band = "" if shown["least"] == shown["most"] else f"{shown['least']} – {shown['most']}"
     return shown["middle"], band
 
@@ -361,7 +361,7 @@ def _expected(work: Workload, verdicts: list[Verdict], at: int) -> tuple[str, st
         return t("rollout.at_end"), show.day_ms(work.stages[-1].starts_ms, viewer_offset())
     middle, least, most = (show.day_ms(day, viewer_offset()) if day else "∞" for day in days)
     if middle == "∞":
-        return t("gate.never"), ""
+        return t("rollout.never"), ""
     return middle, "" if least == most else f"{least} – {most}"
 
 
