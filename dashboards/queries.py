@@ -403,12 +403,12 @@ def models(provider: str) -> list[str]:
 
 def checks() -> list[str]:
     """The quality checks that were applied lately."""
-    return ask("names")[0]["checks"]
+    return list(ask("names")[0]["checks"])
 
 
 def findings() -> list[str]:
     """The protocol findings there were lately."""
-    return ask("names")[0]["findings"]
+    return list(ask("names")[0]["findings"])
 
 
 def plan() -> Plan | None:
