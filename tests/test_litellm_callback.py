@@ -34,7 +34,7 @@ def config(url: str) -> dict[str, Any]:
         "litellm_settings": {
             "callbacks": ["pipeline.litellm_callback.cutover"],
             "cache": True,
-            "cache_params": {"type": "local", "supported_call_types": []},
+            "cache_params": {"type": "local", "supported_call_types": ["acompletion"]},
             "num_retries": 0,
         },
         "router_settings": {"fallbacks": [{"falls-back": ["deepseek"]}], "num_retries": 0},
@@ -66,6 +66,8 @@ KINDS: dict[str, tuple[str, Any, int, int, dict[str, Any]]] = {
     "responses": ("/v1/responses", lambda n: {"model": "responds", "input": f"Say {n}"}, 0, 1, {}),
     "failure": ("/v1/chat/completions", lambda n: chat("broken", n), 1, 0, {}),
     "fallback": ("/v1/chat/completions", lambda n: chat("falls-back", n), 1, 1, {}),
+    "cached": ("/v1/chat/completions", lambda _: chat("deepseek", -1), 0, 1, {}),
+    "retried": ("/v1/chat/completions", lambda n: chat("broken", n, num_retries=2), 1, 0, {}),
     "client gone": ("/v1/chat/completions", lambda n: chat("deepseek", n, stream=True, max_tokens=4000), 1, 0, {"hang_up": True}),
 }  # fmt: skip
 
