@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 2.0
 STEPS = 8  # of reading in a tick, while there is more to read
-PAIRS_AT_ONCE = 24  # folded and judged in a tick; the others have their turn in the next
+PAIRS_AT_ONCE = 12  # folded and judged in a tick; the others have their turn in the next
 UNITS_AT_ONCE = 5000  # of one pair in a tick
 STEADY_MS = (
     6000  # how long another verdict must be said before it is shown; ROLLBACK is shown at once
@@ -102,6 +102,8 @@ class Judge:
     plan_path: Path
     report_currency: str = "USD"
     _gatherer: Gatherer | None = None
+    _plan: Plan | None = None  # as the pairs are for it
+    _plan_hash: str = ""
     _pairs: dict[tuple[str, str], Pair] = field(default_factory=dict)
     _rows: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
     _account_at: int = 0
@@ -111,7 +113,7 @@ class Judge:
 
     def forget(self) -> None:
         """Drops all that is known: another worker may judge meanwhile."""
-        self._gatherer, self._pairs = None, {}
+        self._gatherer, self._pairs, self._plan = None, {}, None
         self._rows.clear()
 
     def tick(self, plan: Plan, now: int) -> list[Event]:
@@ -173,6 +175,8 @@ class Judge:
 
     def _begin(self, plan: Plan, now: int) -> list[Event]:
         """Pairs as the plan has them now; a new epoch where what evidence depends on has changed."""
+        if plan is self._plan:
+            return []
         wanted = {(key, name) for key, w in plan.workloads.items() for name in w.candidates}
         for gone in self._pairs.keys() - wanted:
             del self._pairs[gone]
@@ -182,6 +186,7 @@ class Judge:
             for k in sorted(wanted)
             if k not in self._pairs or self._pairs[k].epoch.epoch_hash != hashes[k]
         ]
+        self._plan, self._plan_hash = plan, plan_hash(plan)
         if not stale:
             return []
         known, said = store.read_epochs(self.client), store.shown_verdicts(self.client)
@@ -345,7 +350,7 @@ class Judge:
             "units_candidate": found.units_candidate,
             "late_calls": gatherer.late_calls.get(key, 0),
             "late_units": gatherer.late_units.get(key, 0),
-            "plan_hash": plan_hash(plan),
+            "plan_hash": self._plan_hash,
             "set_by": pair.epoch.set_by,
             "after_data": pair.epoch.after_data,
             "proven": self._proven(plan, pair),

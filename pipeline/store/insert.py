@@ -200,14 +200,14 @@ def _insert_once(
         table,
         columns,
         column_names=names,
-        column_types=_column_types(client, table, names),
+        column_types=column_types(client, table, names),
         column_oriented=True,
         settings=once(token),
     )
 
 
 @lru_cache(maxsize=16)
-def _column_types(client: Client, table: str, names: tuple[str, ...]) -> Sequence[ClickHouseType]:
+def column_types(client: Client, table: str, names: tuple[str, ...]) -> Sequence[ClickHouseType]:
     """Asked of the store once; otherwise every insert would ask again."""
     return client.create_insert_context(table, column_names=names).column_types
 

@@ -7,7 +7,7 @@ import msgspec
 
 from pipeline.calls import Arm
 from pipeline.store.connect import Client, rows
-from pipeline.store.insert import once
+from pipeline.store.insert import column_types, once
 from pipeline.verdicts.conversations import Arrival
 from pipeline.verdicts.state import State
 from pipeline.verdicts.units import Unit
@@ -168,13 +168,16 @@ def insert_units(
     client: Client, batch: int, writer: str, units: Sequence[Unit], late: Sequence[Unit]
 ) -> bool:
     """Stores a batch of closed conversations; False if another judge wrote a batch of that number."""
-    names = ["batch", "writer", *_UNIT, "late"]
+    names = ("batch", "writer", *_UNIT, "late")
     values = [
         [batch, writer, *(getattr(unit, name) for name in _UNIT), is_late]
         for part, is_late in ((units, False), (late, True))
         for unit in part
     ]
-    client.insert("units", values, column_names=names, settings=once(f"units/{batch}"))
+    types = column_types(client, "units", names)
+    client.insert(
+        "units", values, column_names=names, column_types=types, settings=once(f"units/{batch}")
+    )
     found = client.query(
         "SELECT DISTINCT writer FROM units WHERE batch = {batch:UInt64}",
         parameters={"batch": batch},
@@ -235,7 +238,9 @@ def insert_positions(
     """Notes (from which open conversations must be read again, read to) of every partition."""
     document = [[*place, again, read] for place, (again, read) in sorted(positions.items())]
     row = [batch, writer, msgspec.json.encode(document).decode()]
-    client.insert("judge_positions", [row], column_names=["batch", "writer", "positions"])
+    names = ("batch", "writer", "positions")
+    types = column_types(client, "judge_positions", names)
+    client.insert("judge_positions", [row], column_names=names, column_types=types)
 
 
 def read_positions(client: Client, batch: int) -> dict[Partition, tuple[int, int]]:
@@ -308,7 +313,9 @@ def any_data(client: Client, workload: str, provider: str) -> bool:
 def insert_rows(client: Client, table: str, found: Sequence[Mapping[str, Any]]) -> None:
     """Rows of `verdicts` or `evidence`, all with the same columns."""
     if found:
-        client.insert(table, [list(row.values()) for row in found], column_names=list(found[0]))
+        names, values = tuple(found[0]), [list(row.values()) for row in found]
+        types = column_types(client, table, names)
+        client.insert(table, values, column_names=names, column_types=types)
 
 
 def shown_verdicts(client: Client) -> dict[tuple[str, str], dict[str, Any]]:
