@@ -209,6 +209,7 @@ def _rejected() -> None:
             text_columns=3,
         )
     )
+    st.caption(t("pipeline.rejected.retry"))
 
 
 def _text(value: object) -> str:
