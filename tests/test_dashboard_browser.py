@@ -208,3 +208,12 @@ def test_a_refresh_keeps_the_place_on_the_page(page: Page, address: str) -> None
     assert place > 0
     page.wait_for_timeout(5_000)  # two refreshes of the tiles
     assert main.evaluate("it => it.scrollTop") == place
+
+
+def test_the_report_downloads_from_rollout_in_the_pages_language(page: Page, address: str) -> None:
+    visit(page, address, "rollout?lang=zh")
+    page.get_by_role("button", name="报告", exact=False).first.click()
+    with page.expect_download(timeout=60_000) as download:
+        page.get_by_role("button", name="PDF").click()
+    assert download.value.suggested_filename == "cutover-report-zh.pdf"
+    assert Path(download.value.path()).read_bytes().startswith(b"%PDF-")

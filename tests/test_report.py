@@ -293,7 +293,10 @@ def test_the_charts_of_the_slides_hold_the_data(
             day = f"{r['started_at']:%m-%d}"
             exact[day] = exact.get(day, Decimal(0)) + usd(r)
     days = list(costs.plots[0].categories)
-    shown = [sum(values) for values in zip(*(s.values for s in costs.plots[0].series), strict=True)]
+    shown = [
+        sum(v or 0 for v in values)
+        for values in zip(*(s.values for s in costs.plots[0].series), strict=True)
+    ]
     assert days == sorted(exact)
     assert shown == pytest.approx([float(exact[day]) for day in days], rel=1e-6)
 

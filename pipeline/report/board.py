@@ -1,6 +1,6 @@
 """The page for the board: status in a sentence, trend, money, workloads, risks, asks. Pure."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from pipeline.report import figures
@@ -266,7 +266,9 @@ def _costs(words: Words, snapshot: Snapshot) -> BarChart:
     named = figures.most(
         ((row.provider, float(row.cost)) for row in snapshot.day_costs), PROVIDERS_SHOWN
     )
-    days = sorted({row.day for row in snapshot.day_costs})
+    known = [row.day for row in snapshot.day_costs]
+    span = (max(known) - min(known)).days + 1 if known else 0
+    days = [min(known) + timedelta(days=n) for n in range(span)]  # those without calls too
     sums: dict[tuple[str, str], Decimal] = {}
     for row in snapshot.day_costs:
         key = (row.provider if row.provider in named else "", f"{row.day:%m-%d}")
@@ -277,7 +279,7 @@ def _costs(words: Words, snapshot: Snapshot) -> BarChart:
         Bars(
             name=words.provider(provider) if provider else words("costs.others"),
             color=words.color(provider) if provider else OTHERS,
-            values=tuple(float(sums.get((provider, day), 0)) for day in categories),
+            values=tuple(_number(sums.get((provider, day))) for day in categories),
         )
         for provider in groups
     )
@@ -289,3 +291,7 @@ def _costs(words: Words, snapshot: Snapshot) -> BarChart:
         unit=snapshot.currency,
         note=words("costs.note"),
     )
+
+
+def _number(amount: Decimal | None) -> float | None:
+    return None if amount is None else float(amount)
