@@ -57,8 +57,9 @@ def settings(clickhouse_url: str, catalog: Catalog) -> Iterator[Settings]:
 
 @pytest.fixture(scope="module")
 def snapshot(settings: Settings, catalog: Catalog) -> Snapshot:
+    """What is stored, before the judge has spoken."""
     with connect(settings) as client:
-        return take(client, catalog, "USD")
+        return msgspec.structs.replace(take(client, catalog, "USD"), verdicts=())
 
 
 @pytest.fixture(scope="module")
@@ -559,6 +560,7 @@ def test_the_verdict_in_force_comes_out_of_the_store(clickhouse_url: str, catalo
     newer = {**older, "at": NOW, "verdict": "PROMOTE", "reason_en": "all passed", "proven": True}
     newer["gates"] = '[{"gate": "failure", "unit": "points", "state": "passed", "estimate": 0.001, "lower": -0.01, "upper": 0.004, "margin": 0.01}]'  # fmt: skip
     with seeded(clickhouse_url, catalog, calls=400) as settings, connect(settings) as client:
+        client.command("TRUNCATE TABLE verdicts")
         for row in (older, newer):
             client.insert("verdicts", [list(row.values())], column_names=list(row))
         found = take(client, catalog, "CNY")
