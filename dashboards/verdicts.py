@@ -90,5 +90,27 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 def read(row: Mapping[str, Any]) -> Verdict:
     """A row of `v_verdicts`."""
-    gates = msgspec.json.decode(row["gates"] or "[]", type=tuple[Gate, ...])
+    raw = msgspec.json.decode(row["gates"] or "[]", type=list[dict[str, Any]])
+    gates = tuple(msgspec.convert(_gate(gate, row["at"]), Gate, strict=False) for gate in raw)
     return msgspec.convert({**row, "gates": gates}, Verdict)
+
+
+def _gate(raw: dict[str, Any], at: datetime) -> dict[str, Any]:
+    """A gate as it is stored: its thresholds are `needed_…`, its forecast counts days from the verdict on."""
+    gate = {"promote_threshold": raw.get("needed_promote"), "rollback_threshold": raw.get("needed_rollback"), **raw}  # fmt: skip
+    told = raw.get("forecast")
+    if told and "conversations_p50" in told:
+        gate["forecast"] = {
+            "conversations": told["conversations_p50"],
+            "least": told["conversations_p10"],
+            "most": told["conversations_p90"],
+            "in_time": told.get("reachable"),
+            "ready_at": _after(at, told["days_p50"]),
+            "ready_at_least": _after(at, told["days_p10"]),
+            "ready_at_most": _after(at, told["days_p90"]),
+        }
+    return gate
+
+
+def _after(at: datetime, days: float | None) -> int | None:
+    return None if days is None else round(at.timestamp() * 1000 + days * 86_400_000)
