@@ -225,6 +225,7 @@ class Account:
     rejected: int
     duplicates: int
     ignored: int  # records that tell of no call
+    uncounted: int  # of those produced: from senders who do not say how many they send
     stored_rows: int
     rejected_rows: int
     messages_in_flight: int

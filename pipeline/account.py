@@ -37,12 +37,13 @@ async def take_account(
 ) -> Account:
     """The account of one Kafka cluster, given what its producers made and what they still hold.
 
-    `resent` is how many calls they sent again at most.
+    What senders who do not count have put into Kafka is taken as produced when it is read. `resent` is how many calls they sent again at most.
     """
     here = {"cluster": cluster, "topic": settings.calls_topic}
     ((stored,),) = client.query(_STORED, parameters=here).result_rows
     ((rejected,),) = client.query(_REJECTED, parameters=here).result_rows
-    ((duplicates, ignored),) = client.query(_LEDGER, parameters=here).result_rows
+    ((duplicates, ignored, uncounted),) = client.query(_LEDGER, parameters=here).result_rows
+    produced += uncounted
     beyond = await calls_beyond(settings, next_offsets(settings, client, cluster))
     twice = stored + rejected + duplicates + ignored + waiting + beyond - produced
     twice = twice if 0 < twice <= resent else 0
@@ -75,4 +76,4 @@ _NEXT_OFFSETS = f"""
     SELECT kafka_partition, max(offset_to) + 1 FROM ledger WHERE {_HERE} GROUP BY kafka_partition"""
 _STORED = f"SELECT count() FROM calls WHERE {_HERE}"
 _REJECTED = f"SELECT count() FROM rejected WHERE {_HERE}"
-_LEDGER = f"SELECT sum(duplicates), sum(ignored) FROM ledger WHERE {_HERE}"
+_LEDGER = f"SELECT sum(duplicates), sum(ignored), sum(uncounted) FROM ledger WHERE {_HERE}"

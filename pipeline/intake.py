@@ -25,12 +25,16 @@ RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 class Message(msgspec.Struct, frozen=True):
-    """A Kafka message: its offset, Kafka's time in UTC ms, its bytes, the format if the sender named it."""
+    """A Kafka message: its offset, Kafka's time in UTC ms, its bytes, the format if the sender named it.
+
+    `counted`: its sender says how many records it sends (see `producers`).
+    """
 
     offset: int
     received_at: int
     value: bytes | None
     format: str = ""
+    counted: bool = False
 
 
 class AssignmentLostError(RuntimeError):
@@ -131,9 +135,10 @@ class Intake:
             claimed_to = None  # Kafka no longer has what was claimed: a gap in the ledger
         records: list[Scored] = []
         fresh: dict[str, None] = {}
-        duplicates = ignored = 0
+        duplicates = ignored = uncounted = 0
         for message in left:
             scored = _scored(message, rules)
+            uncounted += 0 if message.counted else len(scored)
             for position, record in enumerate(scored):
                 if isinstance(record, Ignored):
                     ignored += 1
@@ -158,6 +163,7 @@ class Intake:
             records=records,
             duplicates=duplicates,
             ignored=ignored,
+            uncounted=uncounted,
             begun=claimed_to is not None,
         )
         return batch, fresh

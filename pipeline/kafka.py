@@ -46,6 +46,7 @@ BATCH_BYTES = 512 * 1024
 WAITING_BYTES = 64 * 1024 * 1024  # what may wait in memory, on its way to the spool or beyond it
 LARGEST_MESSAGE = 8 * 1024 * 1024
 FORMAT_HEADER = "cutover-format"
+PRODUCER_HEADER = "cutover-producer"  # its sender counts: it stands in the account of `producers`
 COUNT_INTERVAL_SECONDS = 2.0
 CONNECT_SECONDS = 20.0
 STOP_SECONDS = 5.0
@@ -126,7 +127,10 @@ async def end_offsets(settings: Settings) -> dict[int, int]:
 
 
 async def calls_beyond(settings: Settings, next_offsets: dict[int, int]) -> int:
-    """How many calls lie in the calls topic from the given offsets on, counted by reading them."""
+    """How many calls of producers who count lie in the calls topic from the given offsets on.
+
+    Counted by reading them.
+    """
     consumer = _reader(settings)
     await consumer.start()
     try:
@@ -153,7 +157,8 @@ async def _count_lines(consumer: AIOKafkaConsumer, ends: dict[TopicPartition, in
     lines = 0
     while any([await consumer.position(tp) < end for tp, end in ends.items()]):
         for messages in (await consumer.getmany(timeout_ms=500)).values():
-            lines += sum(1 + m.value.strip().count(b"\n") for m in messages if m.value)
+            counted = [m for m in messages if m.value and PRODUCER_HEADER in dict(m.headers)]
+            lines += sum(1 + m.value.strip().count(b"\n") for m in counted)
     return lines
 
 
@@ -388,7 +393,8 @@ class CallProducer:
     async def _deliver(self, batch: Batch) -> None:
         """Returns when Kafka has it. After a failure everything starts with a new connection."""
         assert self._producer
-        headers = [(FORMAT_HEADER, batch.format.encode())] if batch.format else []
+        headers = [(PRODUCER_HEADER, self.name.encode())]
+        headers += [(FORMAT_HEADER, batch.format.encode())] if batch.format else []
         partition = None if batch.partition is None else batch.partition % self._partitions
         try:
             sending = await self._producer.send(

@@ -11,7 +11,8 @@ class RejectingWatch:
     """Looks at two growing counts from time to time and tells the share of the last minute."""
 
     def __init__(self) -> None:
-        self._looks: deque[tuple[float, int, int]] = deque()  # when, rejected, read
+        # When, rejected, read; at first what was before the first look.
+        self._looks: deque[tuple[float, int, int]] = deque([(-WINDOW_SECONDS, 0, 0)])
         self._said_at = -WINDOW_SECONDS
         self.rejected = self.read = 0  # in the last minute
 

@@ -25,7 +25,7 @@ from pipeline.calls import Rejected
 from pipeline.feedback import Rated, read_feedback
 from pipeline.intake import AssignmentLostError, Intake, Message
 from pipeline.judging import TICK_SECONDS, Judge
-from pipeline.kafka import FORMAT_HEADER, LARGEST_MESSAGE
+from pipeline.kafka import FORMAT_HEADER, LARGEST_MESSAGE, PRODUCER_HEADER
 from pipeline.lanes import Lanes
 from pipeline.rejecting import RejectingWatch
 from pipeline.rules import RulesFile
@@ -298,6 +298,7 @@ def _message(event: Event) -> Message:
         received_at=_received_at(event),
         value=message.value,
         format=bytes(headers.get(FORMAT_HEADER, b"")).decode("utf-8", "replace"),
+        counted=PRODUCER_HEADER in headers,
     )
 
 

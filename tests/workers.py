@@ -176,16 +176,15 @@ async def assert_ledger_covers_commits(settings: Settings, store: Client, cluste
 
 
 async def assert_all_is_accounted_for(
-    settings: Settings, store: Client, producer: CallProducer, *workers: Worker, others: int = 0
+    settings: Settings, store: Client, producer: CallProducer, *workers: Worker
 ) -> None:
-    """Waits until the ledger covers Kafka; then nothing may be missing and nothing there twice.
-
-    `others` is how many calls were put there without the producer.
-    """
+    """Waits until the ledger covers Kafka; then nothing may be missing and nothing there twice."""
     assert await drained(settings, PATIENCE), "\n\n".join(w.log[-5000:] for w in workers)
     cluster = await cluster_id(settings)
-    counts, produced = producer.counts, producer.counts.produced + others
-    account = await take_account(settings, store, cluster, produced, counts.waiting, counts.resent)
+    counts = producer.counts
+    account = await take_account(
+        settings, store, cluster, counts.produced, counts.waiting, counts.resent
+    )
     assert account.balanced, account
     assert account.in_flight == 0
     assert store.command("SELECT count() - uniqExact(call_id) FROM calls") == 0

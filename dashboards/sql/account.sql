@@ -2,7 +2,7 @@
 -- Kafka and when each side was last heard of.
 SELECT
     cluster, current, produced, waiting, dropped, resent, produced_at, stored, rejected, duplicates,
-    ignored, stored_rows, rejected_rows, kafka.messages_in_flight AS messages_in_flight,
+    ignored, uncounted, stored_rows, rejected_rows, kafka.messages_in_flight AS messages_in_flight,
     kafka.observed_at AS observed_at,
     (SELECT last_batch_at FROM v_freshness) AS last_batch_at
 FROM v_account

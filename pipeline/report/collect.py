@@ -136,7 +136,7 @@ class _Reader:
         return msgspec.json.decode(found[0]["document"], type=Plan), found[0]["plan_hash"]
 
     def _account(self) -> Account | None:
-        sql = "SELECT produced, stored, rejected, duplicates FROM v_account WHERE current"
+        sql = "SELECT produced, stored, rejected, duplicates, ignored FROM v_account WHERE current"
         found = rows(self._client, sql)
         return Account(**found[0]) if found and found[0]["produced"] else None
 

@@ -42,16 +42,17 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """Calls of the Kafka cluster in use: produced = stored + rejected + duplicates + in flight."""
+    """Calls of the Kafka cluster in use: produced = stored + rejected + duplicates + ignored + in flight."""
 
     produced: int
     stored: int
     rejected: int
     duplicates: int
+    ignored: int
 
     @property
     def in_flight(self) -> int:
-        return self.produced - self.stored - self.rejected - self.duplicates
+        return self.produced - self.stored - self.rejected - self.duplicates - self.ignored
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):

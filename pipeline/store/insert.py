@@ -24,7 +24,7 @@ _ORIGIN = (
 _CALL = ScoredCall.__struct_fields__[:-1]  # all but the pair, which has a table of its own
 _REJECTED = ("reason", "detail", "value")
 _CLAIM = ("cluster", "topic", "kafka_partition", "offset_from", "offset_to", "worker")
-_LEDGER = (*_CLAIM, "stored", "rejected", "duplicates", "ignored")
+_LEDGER = (*_CLAIM, "stored", "rejected", "duplicates", "ignored", "uncounted")
 
 
 class Scored(msgspec.Struct, frozen=True):
@@ -48,6 +48,7 @@ class Batch(msgspec.Struct, frozen=True):
     records: Sequence[Scored]
     duplicates: int
     ignored: int = 0  # records that tell of no call
+    uncounted: int = 0  # records whose senders do not say how many they send
     begun: bool = False  # somebody claimed it before: some of it may be stored
 
     @property
@@ -101,7 +102,7 @@ def insert_batch(client: Client, batch: Batch, worker: str) -> None:
     counts = len(calls), len(rejected), batch.duplicates
     if batch.begun:  # by another worker, perhaps of another version: what it stored stays
         counts = _counted(client, batch, sum(counts))
-    ledger = (*_extent(batch), worker, *counts, batch.ignored)
+    ledger = (*_extent(batch), worker, *counts, batch.ignored, batch.uncounted)
     _insert_once(client, "ledger", _LEDGER, [[value] for value in ledger], batch.token)
 
 

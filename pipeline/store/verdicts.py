@@ -343,7 +343,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     gaps: int  # offsets missing in the ledger, or there twice
     in_flight: int  # messages
     sent: int  # calls, by the producers' own count
-    accounted: int  # calls stored, rejected, repeated or ignored
+    accounted: int  # calls of theirs stored, rejected, repeated or ignored
     audit: str  # what the last recount found wrong
 
     def wrong(self, sent: int) -> str:
@@ -371,7 +371,7 @@ _ACCOUNT = """
         (SELECT sum(gaps) FROM v_partitions WHERE cluster = {cluster:String}),
         (SELECT sum(in_flight) FROM v_partitions WHERE cluster = {cluster:String}),
         (SELECT sum(sent) FROM producers FINAL WHERE cluster = {cluster:String}),
-        (SELECT sum(stored + rejected + duplicates + ignored) FROM ledger WHERE cluster = {cluster:String}),
+        (SELECT sum(stored + rejected + duplicates + ignored) - sum(uncounted) FROM ledger WHERE cluster = {cluster:String}),
         (SELECT argMax(if(ok, '', first_discrepancy), at) FROM audits)"""
 
 
