@@ -40,7 +40,7 @@ bench: .venv/dev ## measure speed on this machine (ONLY="score tap": some of it)
 
 lock: .venv/dev ## resolve the dependencies anew into the two lock files
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  --upgrade pyproject.toml --extra dashboard --extra embedded --extra report --group build -o requirements.lock
+	  --upgrade pyproject.toml --extra dashboard --extra embedded --extra report --extra parquet --group build -o requirements.lock
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  --upgrade pyproject.toml --all-extras --group build --constraint requirements.lock -o requirements-dev.lock
 

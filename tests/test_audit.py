@@ -38,14 +38,18 @@ def test_what_the_worker_stored_agrees_and_is_recorded(stored):
 
 
 NOW = "now64(3)"
+COLUMNS = (
+    "cluster, topic, kafka_partition, offset_from, offset_to, stored, rejected, duplicates, worker,"
+    " inserted_at"
+)
 ROW = "'c1', 'llm.calls', 0"
 DAMAGE = {
     "an offset that was never stored": (
-        f"INSERT INTO ledger VALUES ({ROW}, 9, 9, 0, 0, 1, 'w', {NOW})",
+        f"INSERT INTO ledger ({COLUMNS}) VALUES ({ROW}, 9, 9, 0, 0, 1, 'w', {NOW})",
         "llm.calls/0 of cluster c1: offset 4 to 8 is missing from the ledger",
     ),
     "an offset stored by two batches": (
-        f"INSERT INTO ledger VALUES ({ROW}, 3, 5, 0, 0, 3, 'w', {NOW})",
+        f"INSERT INTO ledger ({COLUMNS}) VALUES ({ROW}, 3, 5, 0, 0, 3, 'w', {NOW})",
         "is twice in the ledger",
     ),
     "a row that is gone": (
