@@ -31,7 +31,7 @@ def projection(k_a: Any, k_b: Any, a: Floats, b: Floats, delta: Any) -> Floats:
     three real roots (Turner & Grünwald 2023, arXiv 2203.09785, §3); the roots by Viète's formula.
     """
     d, slope, level = delta - b, 1 - 2 * delta, delta * (1 - delta)
-    k = k_a + k_b
+    k = np.maximum(k_a + k_b, 1)  # of a block without a conversation nothing counts
     c2 = -(k_a * (slope + a) + k_b * (1 - d)) / k
     c1 = -(k_a * (level - a * slope) + k_b * d) / k
     c0 = k_a * a * level / k
