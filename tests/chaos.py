@@ -24,6 +24,7 @@ from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
+from unittest.mock import patch
 
 import faulty_store
 from faulty_store import FaultyStore
@@ -53,7 +54,6 @@ CALLS_A_SECOND = 150
 PATIENCE = 180.0
 ROOM = 512 * 1024  # bytes for records that wait for Kafka, on disk and again in memory
 BURST = 1500  # calls that do not fit into both
-kafka.WAITING_BYTES = ROOM
 
 
 @dataclass
@@ -292,6 +292,7 @@ async def chaos(
         consumer_group=f"worker-{name}", worker_port=free_port(), spool_bytes=ROOM,
     )  # fmt: skip
     async with AsyncExitStack() as up:
+        up.enter_context(patch.object(kafka, "WAITING_BYTES", ROOM))
         await store.start()
         up.callback(store.kill)
         await ensure_topics(settings)
