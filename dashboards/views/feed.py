@@ -25,7 +25,8 @@ VERDICT_TONES = {"PROMOTE": "good", "HOLD": "warn", "ROLLBACK": "bad", "BLOCKED"
 
 def event_feed(scope: Scope) -> None:
     """The newest events in a box of its own; an operator may acknowledge them."""
-    found = sorted([*queries.events(scope), *queries.verdict_changes(scope)], key=lambda e: e["at"])
+    events = [event for event in queries.events(scope) if event["kind"] != "verdict_changed"]
+    found = sorted([*events, *queries.verdict_changes(scope)], key=lambda e: e["at"])
     seen = {event["of"]: event.get("by", "") for event in found if event["kind"] == "acknowledged"}
     shown = [event for event in reversed(found) if event["kind"] != "acknowledged"][:MOST]
     with st.container(height=HEIGHT, border=False):
@@ -57,6 +58,11 @@ def words(event: dict[str, Any]) -> str:
         return stage_label(event, queries.plan())
     if event["kind"] == "verdict":
         return verdict_label(event)
+    if event["kind"] == "autopilot":
+        return autopilot_label(event)
+    if event["kind"] == "epoch_started":
+        told = t("feed.epoch", epoch=event.get("epoch", "?"), by=event.get("set_by", "?"))
+        return f"{_workload(event)} · {event.get('candidate', '')}: {told}"
     fields = {key: value for key, value in event.items() if key not in OWN}
     place = [event["workload"], event["provider"] and short_name(event["provider"], language())]
     said = fields.pop(f"message_{language()}", "") or fields.pop("message", "")
@@ -71,18 +77,26 @@ def stage_label(change: dict[str, Any], plan: Plan | None) -> str:
         f"{short_name(endpoints[name].provider, language()) if name in endpoints else name} {show.percent(share, 0)}"
         for name, share in change.get("shares", {}).items()
     ]
-    work = plan.workloads.get(change.get("workload", "")) if plan else None
-    name = named(work.name if work else None, change.get("workload", ""))
-    return f"{name} · {change.get('stage', '')}: {', '.join(parts) or '0 %'}"
+    return f"{_workload(change)} · {change.get('stage', '')}: {', '.join(parts) or '0 %'}"
 
 
 def verdict_label(event: dict[str, Any]) -> str:
     """What a verdict says, in one line: workload, candidate, reason."""
-    plan = queries.plan()
-    work = plan.workloads.get(event["workload"]) if plan else None
-    name = named(work.name if work else None, event["workload"])
     who = short_name(event["provider"], language())
-    return f"{name} · {who}: {event.get(f'reason_{language()}', '')}"
+    return f"{_workload(event)} · {who}: {event.get(f'reason_{language()}', '')}"
+
+
+def autopilot_label(event: dict[str, Any]) -> str:
+    """What the autopilot did, in one line: workload, from which stage to which."""
+    moved = t("feed.moved", before=event.get("stage_from", ""), stage=event.get("stage", ""))
+    return f"{_workload(event)}: {moved}"
+
+
+def _workload(event: dict[str, Any]) -> str:
+    """What people call the event's workload."""
+    plan, key = queries.plan(), event.get("workload", "")
+    work = plan.workloads.get(key) if plan else None
+    return named(work.name if work else None, key)
 
 
 def _acknowledge(open_events: list[dict[str, Any]]) -> None:

@@ -37,8 +37,8 @@ from pipeline.verdicts.verdict import (
     Verdict,
 )
 
-HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
+MINUTE_MS = 60_000
+DAY_MS = 24 * 60 * MINUTE_MS
 
 
 def start(gates: Gates, *, workload: str, candidate: str, epoch: int = 1) -> State:
@@ -139,8 +139,9 @@ def _late(facts: Facts) -> list[Reason]:
     age = None if facts.watermark is None else facts.now - facts.watermark
     if age is not None and age <= facts.watermark_slack_ms:
         return []
-    hours = "?" if age is None else f"{age / HOUR_MS:.1f}"
-    return [words.reason("late", hours=hours, allowed=f"{facts.watermark_slack_ms / HOUR_MS:.1f}")]
+    minutes = "?" if age is None else f"{age / MINUTE_MS:,.1f}"
+    allowed = f"{facts.watermark_slack_ms / MINUTE_MS:,.1f}"
+    return [words.reason("late", minutes=minutes, allowed=allowed)]
 
 
 def _waiting(state: State, facts: Facts, results: Sequence[GateResult]) -> list[Reason]:

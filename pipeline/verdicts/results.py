@@ -289,10 +289,12 @@ def _reason(result: GateResult, passed: Latch) -> Reason | None:
 
 
 def _open(result: GateResult, more: Text) -> Reason:
+    better = result.unit != "ratio" and result.loss is not None and result.loss < 0
     return words.reason(
-        "open_ratio" if result.unit == "ratio" else "open",
+        "open_better" if better else "open_ratio" if result.unit == "ratio" else "open",
         gate=words.gate_name(result.name),
         loss=words.amount(result.loss, result.unit),
+        gain=words.amount(abs(result.loss or 0), result.unit),
         upper=words.amount(result.upper, result.unit),
         margin=words.amount(result.margin, result.unit),
         more=more,

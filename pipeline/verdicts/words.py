@@ -22,8 +22,8 @@ _SENTENCES = {
         "账目不平：有记录缺失或重复计数。",
     ),
     "late": (
-        "Data is complete only up to {hours} h ago, more than the {allowed} h allowed.",
-        "数据仅完整到 {hours} 小时前，超过允许的 {allowed} 小时。",
+        "Data is complete only up to {minutes} min ago, more than the {allowed} min allowed.",
+        "数据仅完整到 {minutes} 分钟前，超过允许的 {allowed} 分钟。",
     ),
     "split": (
         "Conversations are not split as declared: {n_b} of {n} went to the candidate at a share of {share}.",
@@ -60,6 +60,10 @@ _SENTENCES = {
     "open": (
         "{gate}: worse by {loss}, at most {upper}; not yet shown to be less than {margin}.{more}",
         "{gate}：恶化 {loss}，至多 {upper}；尚未证实低于 {margin}。{more}",
+    ),
+    "open_better": (
+        "{gate}: better by {gain}, but perhaps worse by up to {upper}; not yet shown to be less than {margin}.{more}",
+        "{gate}：改善 {gain}，但可能恶化至多 {upper}；尚未证实低于 {margin}。{more}",
     ),
     "open_ratio": (
         "{gate}: {loss} the baseline's, at most {upper}; not yet shown to be less than {margin}.{more}",
