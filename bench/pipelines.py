@@ -31,7 +31,7 @@ from pipeline.store.connect import Client, connect
 from pipeline.store.migrate import migrate
 
 ROUNDS = 5
-CALLS = {"batched": 60_000, "single": 20_000}
+CALLS = {"batched": 40_000, "single": 10_000}
 PARTITIONS = 4
 PATIENCE = 300.0
 CONTENDERS = {
