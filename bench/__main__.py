@@ -1,6 +1,6 @@
 """Runs the benchmarks named, or all of them, and prints and writes what they measured.
 
-python -m bench                  # everything: about an hour
+python -m bench                  # everything
 python -m bench score pipelines  # some; the others' figures stay as they are in results.json
 """
 

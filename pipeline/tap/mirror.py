@@ -105,11 +105,6 @@ class Mirror:
             await asyncio.gather(reports, *self._tasks, return_exceptions=True)
             self._report()
 
-    @property
-    def under_way(self) -> int:
-        """User calls being mirrored now."""
-        return len(self._tasks)
-
     def offer(self, call: Answered) -> None:
         """Takes a user's call that is over; it is mirrored later, or counted with the reason why not."""
         workload = call.plan.workloads.get(call.asked.workload)
