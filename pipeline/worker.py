@@ -40,6 +40,9 @@ Event: TypeAlias = EventT[bytes]
 
 MESSAGES_AT_ONCE = 500
 PROBE_SECONDS = 2.0
+# A broker that is starting may not know its topics yet. A group formed at that moment owns nothing
+# until it looks again, which by default it does after five minutes.
+METADATA_MS = 10_000
 UNUSABLE_BYTES = 1000  # of feedback that cannot be used are kept
 
 
@@ -56,6 +59,7 @@ def create_app(settings: Settings, cluster: str) -> faust.App:
         topic_allow_declare=False,
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=LARGEST_MESSAGE,
+        consumer_metadata_max_age_ms=METADATA_MS,
         producer_max_request_size=LARGEST_MESSAGE,
         broker_commit_interval=1.0,
         broker_session_timeout=6.0,
