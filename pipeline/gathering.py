@@ -7,6 +7,7 @@ then, and passes over those of judged ones.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pipeline.store import verdicts as store
 from pipeline.store.connect import Client
@@ -23,6 +24,14 @@ Counts = dict[tuple[str, str], int]  # by workload and provider
 
 class OvertakenError(RuntimeError):
     """Another judge wrote the batch of that number: it has taken over."""
+
+
+class Step(NamedTuple):
+    """Units whose turn it is; conversations that have failed, closed or not; whether there is more to read."""
+
+    units: list[Unit]
+    failures: list[Unit]
+    more: bool
 
 
 @dataclass
@@ -56,11 +65,8 @@ class Gatherer:
         self._places = store.last_places(self.client)
         self.late_calls, self.late_units = store.late_counts(self.client)
 
-    def step(self, plan: Plan, now: int) -> tuple[list[Unit], bool]:
-        """Reads on, closes what is over; the units whose turn it is, stored, and whether there is more to read.
-
-        Raises OvertakenError.
-        """
+    def step(self, plan: Plan, now: int) -> Step:
+        """Reads on, closes what is over and stores the units whose turn it is. Raises OvertakenError."""
         stored = store.stored_to(self.client)
         ranges = {
             place: (read, min(end, read + MESSAGES_AT_ONCE))
@@ -74,7 +80,8 @@ class Gatherer:
         self._read |= {place: end for place, (_, end) in ranges.items()}
         self._look_how_complete()
         more = any(self._read[place] < stored[place] for place in ranges)
-        return self._close(plan, now), more
+        failures = self._told(plan)
+        return Step(self._close(plan, now), failures, more)
 
     def watermark(self, workload: str) -> int | None:
         """All conversations of a workload assigned before have been handed out, UTC ms; None if that cannot be said."""
@@ -118,6 +125,13 @@ class Gatherer:
             known = end.observed_at if all_read else self._came.get(place, 0)
             self._complete[place] = max(known - SETTLE_MS, self._complete.get(place, 0))
         self.complete_to = min((self._complete[place] for place in ends), default=0)
+
+    def _told(self, plan: Plan) -> list[Unit]:
+        """Conversations whose first failure has come."""
+        told: list[Unit] = []
+        for key in sorted(self._conversations.keys() & plan.workloads.keys()):
+            told += self._conversations[key].told(self.complete_to, lambda c: self.unit(plan, c))
+        return told
 
     def _close(self, plan: Plan, now: int) -> list[Unit]:
         """Stores what is closed as the next batch and returns what has its turn."""

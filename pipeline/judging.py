@@ -8,6 +8,7 @@ them gives the same verdicts to the bit.
 
 import logging
 import pwd
+from bisect import bisect_right
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -64,6 +65,7 @@ class Pair:
     epoch: Epoch
     state: State
     units: list[Unit] = field(default_factory=list)  # not folded yet
+    failures: list[Unit] = field(default_factory=list)  # of conversations open or closed
     verdict: Verdict | None = None  # the last one made
     shown: str = ""  # the outcome that is shown
     stage: str = ""
@@ -83,11 +85,20 @@ class Pair:
         """The last unit it has, folded or not."""
         return self.units[-1].place if self.units else self.state.place or (-1, "")
 
-    def take(self, unit: Unit) -> None:
-        """A unit of its workload, if it bears on it."""
-        mine = unit.provider in (self.baseline, self.provider)
-        if mine and unit.assigned_at >= self.epoch.starts_at:
-            self.units.append(unit)
+    def bears(self, unit: Unit) -> bool:
+        """True if a unit bears on it."""
+        return (
+            unit.workload == self.epoch.workload
+            and unit.provider in (self.baseline, self.provider)
+            and unit.assigned_at >= self.epoch.starts_at
+        )
+
+    def failures_by(self, complete_to: int) -> list[Unit]:
+        """Takes out those that came up to then, in order: no other can come before."""
+        self.failures.sort(key=lambda unit: unit.failure_place)
+        n = bisect_right(self.failures, complete_to, key=lambda unit: unit.failure_place[0])
+        found, self.failures = self.failures[:n], self.failures[n:]
+        return found
 
 
 @dataclass
@@ -132,12 +143,11 @@ class Judge:
         gatherer = self._gathering()
         events = self._begin(plan, now)
         for _ in range(STEPS):
-            units, more = gatherer.step(plan, now)
-            for unit in units:
-                for pair in self._pairs.values():
-                    if pair.epoch.workload == unit.workload:
-                        pair.take(unit)
-            if not more:
+            step = gatherer.step(plan, now)
+            for pair in self._pairs.values():
+                pair.units += [unit for unit in step.units if pair.bears(unit)]
+                pair.failures += [unit for unit in step.failures if pair.bears(unit)]
+            if not step.more:
                 break
         self._look_at_account(plan, now)
         in_force = steered(plan, read_courses(self.plan_path))
@@ -236,6 +246,10 @@ class Judge:
             since=epoch.starts_at, limit=UNITS_AT_ONCE,
         ):  # fmt: skip
             pair.state = fold(pair.state, units)
+        pair.failures = store.read_failures(
+            self.client, epoch.workload, (pair.baseline, provider), since=epoch.starts_at,
+            after=pair.state.told.place,
+        )  # fmt: skip
         return pair
 
     # Verdicts
@@ -244,12 +258,17 @@ class Judge:
         """The pairs to be judged in this tick: those with evidence that waits, the longest first."""
         if not self._gathering().complete_to:
             return []  # a moment after the start: too early to say that anything is missing
-        due = [p for p in self._pairs.values() if p.units or now - p.judged_at >= AGAIN_MS]
+        due = [
+            pair
+            for pair in self._pairs.values()
+            if pair.units or pair.failures or now - pair.judged_at >= AGAIN_MS
+        ]
         return sorted(due, key=lambda pair: (pair.judged_at, pair.key))[:PAIRS_AT_ONCE]
 
     def _fold(self, pair: Pair, now: int) -> None:
-        if pair.units:
-            pair.state = fold(pair.state, pair.units[:UNITS_AT_ONCE])
+        failures = pair.failures_by(self._gathering().complete_to)
+        if pair.units or failures:
+            pair.state = fold(pair.state, pair.units[:UNITS_AT_ONCE], failures=failures)
             pair.units = pair.units[UNITS_AT_ONCE:]
             pair.fresh = True
         if pair.fresh and now - pair.saved_at >= SAVE_MS:

@@ -97,6 +97,27 @@ def test_a_conversation_is_closed_by_the_idle_time_since_its_last_call_came() ->
     assert taken.close(6000 + IDLE, unit).units
 
 
+def test_a_failure_is_told_while_its_conversation_and_those_before_it_are_open() -> None:
+    taken = Conversations(IDLE)
+    taken.add(call(1, 0, "long"))
+    taken.add(call(2, 100, "other", fault="provider"))
+    taken.add(call(3, 200, "retried", request_id="r", attempt=2, fault="provider"))
+    taken.add(call(4, 150, "retried", request_id="r"))
+    assert taken.told(1099, unit) == [], "calls that came earlier may still be missing"
+    (told,) = taken.told(1100, unit)
+    assert (told.conversation_id, told.failed, told.failed_at) == ("other", True, 1100)
+    assert not taken.close(1100, unit).units
+    taken.add(call(5, 3000, "long", fault="network", received_at=7000))
+    taken.add(call(6, 3000, "long", fault="network", received_at=5000))
+    assert [u.failed_at for u in taken.told(10_000, unit) if u.conversation_id == "long"] == [5000]
+    assert taken.told(10_000, unit) == []
+    assert {u.conversation_id: u.failed_at for u in taken.close(10**6, unit).units} == {
+        "long": 5000, "other": 1100, "retried": 1200,
+    }  # fmt: skip
+    taken.add(call(7, 50, "too late", fault="provider", received_at=10**6))
+    assert taken.told(10**7, unit) == []
+
+
 def test_an_endless_conversation_is_closed_all_the_same() -> None:
     taken = Conversations(IDLE)
     for number in range(LONGEST * 2 + 1):

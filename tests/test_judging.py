@@ -21,7 +21,7 @@ from pipeline.verdict_commands import verdicts_of
 from pipeline.verdicts.autopilot import Course
 from pipeline.verdicts.judge import fold, start
 from pipeline.verdicts.plan import gates_of, plan_hash
-from pipeline.verdicts.units import of_pair, write_units
+from pipeline.verdicts.units import failures_of, of_pair, write_units
 from pipeline.verdicts.verdict import FORMULAS
 
 T0 = 1_795_000_000_000
@@ -162,6 +162,10 @@ def test_replaying_the_stored_units_gives_the_same_bits_and_the_command_the_same
     state = start(gates_of(world.plan, "chat"), workload="chat", candidate="moonshot")
     for unit in units:
         state = fold(state, [unit])
+    failures = failures_of(units)
+    assert len(failures) == sum(unit.failed for unit in units) > 5
+    for unit in failures:
+        state = fold(state, [], failures=[unit])
     assert msgspec.json.encode(state) == msgspec.json.encode(pair.state)
 
     (again,) = verdicts_of(world.plan, write_units(units))["verdicts"]
@@ -194,6 +198,37 @@ def test_another_judge_goes_on_where_the_first_one_died(world) -> None:
     world.tick(first)
     assert world.client.command("SELECT count() - uniqExact(conversation_id) FROM units") == 0
     assert len(stored.read_units(world.client, "chat")) == 320
+
+
+def test_harm_is_seen_while_conversations_are_still_open(world) -> None:
+    """None is closed yet, and one that never ends holds up the rest: the failures alone tell."""
+    judge = world.judge()
+    endless = {**conversations(1)[0], "conversation_id": "endless"}
+    world.come([endless, *conversations(44, first=1, failing=1.0)])
+    for second in range(5, 45, 5):
+        world.come([dict(endless, started_at=T0 + second * 1000, received_at=T0 + 45_500)])
+    world.tick(judge, later=3000)
+    found = world.shown()
+    assert (found["verdict"], found["units_candidate"]) == ("ROLLBACK", 0)
+    assert "of the last 20 were the candidate's at a share of 50.00 %" in found["reason_en"]
+    assert "最近 20 次失败中 20 次来自候选" in found["reason_zh"]
+
+
+def test_failures_count_once_and_in_the_same_order_whoever_judges(world) -> None:
+    """Some are known from closed conversations, some from open ones, when the judge changes."""
+    calls, judges = conversations(200, failing=0.3), [world.judge(f"j{n}") for n in range(4)]
+    for number, judge in enumerate(judges):
+        world.come(calls[50 * number : 50 * (number + 1)])
+        world.tick(judge, later=3000)
+        assert not judges[0]._pairs[("chat", "kimi")].units
+    last = judges[-1]
+    world.tick(last)
+    (pair,) = last._pairs.values()
+    units = of_pair(stored.read_units(world.client, "chat"), "chat", "moonshot")
+    assert len(units) == 200 and any(unit.failed_at for unit in units)
+    whole = start(gates_of(world.plan, "chat"), workload="chat", candidate="moonshot")
+    whole = fold(whole, units, failures=failures_of(units))
+    assert msgspec.json.encode(pair.state) == msgspec.json.encode(whole)
 
 
 def test_late_calls_are_counted_and_change_nothing(world) -> None:

@@ -95,6 +95,13 @@ def test_as_many_failures_as_the_baseline_are_no_alarm_in_a_ramp_with_a_swing() 
     assert naive > 0.1
 
 
+def test_failures_taken_in_the_order_in_which_they_come_are_no_alarm_either() -> None:
+    """Conversations of three shares fail at the same time: each counts at the share it was assigned at."""
+    first, _ = ratio_alarms(1.0, MIGRATIONS, seed=6, requests=50_000, lag=5_000)
+    print(f"rolled back {np.isfinite(first).mean():.4f}")
+    assert np.isfinite(first).mean() <= allowed(ROLLBACK, MIGRATIONS)
+
+
 def test_pairs_at_the_boundary() -> None:
     first = _decided(Stream(name="score", margin=0.03, harm=0.03), means(_pairs(0.03)), 1_000, 11)
     print(f"promoted {np.isfinite(first).mean():.4f}")

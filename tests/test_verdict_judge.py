@@ -1,5 +1,6 @@
 """The judge folds conversations into the same bits however they arrive, and says why it says what it says."""
 
+import random
 from decimal import Decimal
 
 import msgspec
@@ -20,7 +21,7 @@ from pipeline.verdicts.gates import (
     SuccessCostGate,
 )
 from pipeline.verdicts.judge import GateState, Outcome, State, fold, start, thresholds
-from pipeline.verdicts.units import Pair
+from pipeline.verdicts.units import Pair, failures_of
 
 LOOSE = Gates(
     failure=FailureGate(margin=0.03),
@@ -119,6 +120,27 @@ def test_a_candidate_that_begins_to_fail_after_a_long_good_time_is_rolled_back_s
     assert verdict(state).outcome is Outcome.PROMOTE
     state = fold(state, traffic(300, seed=2, first=20_000, failing=(0.02, 0.45)))
     assert verdict(state).outcome is Outcome.ROLLBACK
+
+
+def test_failures_in_the_order_in_which_they_came_give_the_same_bits_however_they_are_cut() -> None:
+    rng = random.Random(4)
+    units = [
+        msgspec.structs.replace(u, failed_at=u.closed_at + rng.randrange(10 * MINUTE))
+        if u.failed
+        else u
+        for share in (0.1, 0.3)
+        for u in traffic(500, seed=5, first=round(5000 * share), share=share, failing=(0.05, 0.4))
+    ]
+    failures = failures_of(units)
+    whole = fold(begin(), [], failures=failures)
+    assert gate(whole, "failure").state is GateState.HARMED
+    assert whole.told.bets.steps == 1, "conversations of before the step fail after it"
+    one_by_one = begin()
+    for failure in failures:
+        one_by_one = fold(one_by_one, [], failures=[failure, failures[0]])
+    assert msgspec.json.encode(one_by_one) == msgspec.json.encode(whole)
+    assert fold(whole, units).told == whole.told, "a closed conversation's failure counts once"
+    assert fold(whole, units).untold.bets == begin().untold.bets
 
 
 def test_worse_answers_roll_back_too() -> None:

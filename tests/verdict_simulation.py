@@ -116,12 +116,19 @@ def allowed(alpha: float, migrations: int) -> float:
 
 
 def ratio_alarms(
-    ratio: float, migrations: int, seed: int, *, requests: int = 100_000, alpha: float = 0.01
+    ratio: float,
+    migrations: int,
+    seed: int,
+    *,
+    requests: int = 100_000,
+    alpha: float = 0.01,
+    lag: float = 0.0,
 ) -> tuple[np.ndarray, float]:
     """The request at which each migration is first rolled back for its failures (inf: never), and the naive share.
 
     The share climbs 1-5-10-25-50 % while the base rate swings between 0.5 and 3.5 % twice; the
-    candidate fails `ratio` times as often. Failures arrive as a Poisson process. Naive is a z-test of
+    candidate fails `ratio` times as often. Failures arrive as a Poisson process, and are known so many
+    requests later on average (`lag`), in another order than their conversations began in. Naive is a z-test of
     the pooled rates looked at every 1,000 requests.
     """
     rng = np.random.default_rng(seed)
@@ -135,6 +142,10 @@ def ratio_alarms(
     happened = at < requests
     share_at = share[np.minimum(at, requests - 1)]
     theirs = rng.random(at.shape) < rates.chance(share_at, ratio)
+    if lag:
+        known = np.where(happened, at + rng.exponential(lag, at.shape), np.inf)
+        order = np.argsort(known, axis=0)
+        share_at, theirs = (np.take_along_axis(x, order, axis=0) for x in (share_at, theirs))
     first = _first_alarms(at, happened, share_at, theirs, alpha)
     return first, _naive_alarms(at, theirs, np.cumsum(share), NormalDist().inv_cdf(1 - alpha))
 

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from pipeline.account import take_account
+from pipeline.demo.behaviour import load_behaviours
 from pipeline.demo.past import sending_past
 from pipeline.demo.run import serve_simulators
 from pipeline.demo.scenario import demo_plan
@@ -60,10 +61,12 @@ async def run_demo(settings: Settings, demo: Demo) -> int:
             sending_past(settings, demo.history_days, seed, now),
         ):
             start.close()
-            started = time.monotonic()
+            begun, started = time.time_ns() // 1_000_000, time.monotonic()
             await drive(tap, demo.rate, demo.seconds, seed, asyncio.Event())
             seconds = time.monotonic() - started
         result.update(await outcome(settings, now, seconds))
+        with connect(settings) as client:
+            result["seconds_to_rollback"] = seconds_to_rollback(client, begun, seconds)
 
     await supervise(children(settings), settings.data, body)
     if result or not demo.json:  # Ctrl-C leaves no account to print
@@ -93,6 +96,22 @@ async def outcome(settings: Settings, started_ms: int, seconds: float) -> dict[s
             f"{found['workload']}/{found['candidate']}": found["verdict"] for found in verdicts
         },
     }
+
+
+def seconds_to_rollback(client: Client, begun: int, seconds: float) -> dict[str, float | None]:
+    """Provider → from the begin of its incident, if there was one, to its ROLLBACK; None if none was said.
+
+    `begun` is when the simulated providers began, UTC ms, and `seconds` how long they had traffic.
+    """
+    found: dict[str, float | None] = {}
+    for provider, behaviour in load_behaviours().items():
+        for incident in behaviour.incidents:
+            if 0 <= incident.from_minute * 60 < seconds:
+                since = begun + round(incident.from_minute * 60_000)
+                asked = {"provider": provider, "since": since}
+                said = rows(client, (SQL / "rollback.sql").read_text(), asked)
+                found[provider] = round((said[0]["at"] - since) / 1000, 1) if said else None
+    return found
 
 
 async def _final_counts(settings: Settings, client: Client, cluster: str) -> dict[str, int]:

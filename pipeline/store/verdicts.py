@@ -22,10 +22,10 @@ _ARRIVAL = (
     "checks", "doubts",
 )  # fmt: skip
 _UNIT = (
-    "workload", "provider", "arm", "conversation_id", "assigned_at", "closed_at", "failed", "score",
+    "workload", "provider", "arm", "conversation_id", "assigned_at", "closed_at", "failed", "failed_at", "score",
     "cost", "currency", "ttft_ms", "duration_ms", "share", "checks", "shares",
 )  # fmt: skip
-_TIMES = {"received_at", "started_at", "assigned_at", "closed_at"}
+_TIMES = {"received_at", "started_at", "assigned_at", "closed_at", "failed_at"}
 
 
 class Epoch(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,10 +217,27 @@ def read_units(
     sql += " ORDER BY t.workload, t.assigned_at, t.conversation_id"
     if limit:
         sql += " LIMIT {limit:UInt64}"
-    return [
-        Unit(**row | {"arm": Arm(row["arm"])})
-        for row in rows(client, sql, asked)
-    ]  # fmt: skip
+    return [_unit(row) for row in rows(client, sql, asked)]
+
+
+def read_failures(
+    client: Client, workload: str, providers: Sequence[str], *, since: int, after: Place | None
+) -> list[Unit]:
+    """Units of some providers whose failure was told, in that order, from a place on; late ones left out."""
+    sql = (
+        f"SELECT {_columns(_UNIT)} FROM units AS t WHERE t.workload = {{workload:String}} AND NOT t.late"
+        " AND t.provider IN {providers:Array(String)} AND t.assigned_at >= fromUnixTimestamp64Milli({since:Int64})"
+        " AND t.failed_at >= fromUnixTimestamp64Milli({after:Int64}) ORDER BY t.failed_at, t.conversation_id"
+    )
+    asked = {
+        "workload": workload, "providers": list(providers), "since": since,
+        "after": after[0] if after else 0,
+    }  # fmt: skip
+    return [_unit(row) for row in rows(client, sql, asked)]
+
+
+def _unit(row: dict[str, Any]) -> Unit:
+    return Unit(**row | {"arm": Arm(row["arm"])})
 
 
 def last_places(client: Client) -> dict[str, Place]:

@@ -95,16 +95,28 @@ class Conversation(msgspec.Struct):
     ended_at: int
     came_first: int
     came_last: int
+    failed_at: int | None = None  # when its first failure came
 
     @classmethod
     def begin(cls, call: Arrival) -> Self:
-        return cls([call], call.started_at, call.ended_at, call.received_at, call.received_at)
+        found = cls([], call.started_at, call.ended_at, call.received_at, call.received_at)
+        found.add(call)
+        return found
 
     def add(self, call: Arrival) -> None:
         self.calls.append(call)
+        if call.fault in CHARGED and any(call is each for each in self.tries):
+            known = call.received_at if self.failed_at is None else self.failed_at
+            self.failed_at = min(known, call.received_at)
         self.assigned_at = min(self.assigned_at, call.started_at)
         self.ended_at = max(self.ended_at, call.ended_at)
         self.came_last = max(self.came_last, call.received_at)
+
+    @property
+    def tries(self) -> list[Arrival]:
+        """First attempts, in order; of a conversation that has none, its first call."""
+        calls = sorted(self.calls, key=lambda call: (call.started_at, call.call_id))
+        return [call for call in calls if call.attempt == 1] or calls[:1]
 
     @property
     def first(self) -> Arrival:
@@ -112,10 +124,9 @@ class Conversation(msgspec.Struct):
 
     def unit(self, convert: Convert, currency: str, shares: Shares) -> Unit:
         """What it says about the provider it was assigned to, costs in `currency`."""
-        first, calls = self.first, sorted(self.calls, key=lambda c: (c.started_at, c.call_id))
-        tries = [call for call in calls if call.attempt == 1] or calls[:1]
+        first, tries = self.first, self.tries
         qualities = [float(call.quality) for call in tries if call.quality is not None]
-        cost = _total([_cost(call, convert, currency) for call in calls])
+        cost = _total([_cost(call, convert, currency) for call in self.calls])
         return Unit(
             workload=first.workload,
             provider=first.provider,
@@ -124,6 +135,7 @@ class Conversation(msgspec.Struct):
             assigned_at=self.assigned_at,
             closed_at=self.ended_at,
             failed=any(call.fault in CHARGED for call in tries),
+            failed_at=self.failed_at,
             score=_mean(qualities),
             cost=cost,
             currency=currency if cost is not None else "",
@@ -151,6 +163,9 @@ class Conversations:
         self._begun: dict[str, int] = {}  # when the first call came, in that order
         self._assigned: list[tuple[int, str]] = []  # a heap; some are open no more
         self._waiting: dict[str, Conversation] = {}
+        self._failed: list[
+            tuple[int, str]
+        ] = []  # a heap of failures not told yet; some came sooner
         self._place = place  # of the last unit handed out
 
     def knows(self, conversation: str) -> bool:
@@ -174,7 +189,22 @@ class Conversations:
             if call.started_at == found.assigned_at:
                 heappush(self._assigned, (call.started_at, key))
         self._open[key] = found
+        if found.failed_at == call.received_at:
+            heappush(self._failed, (call.received_at, key))
         return True
+
+    def told(self, complete_to: int, unit: Callable[[Conversation], Unit]) -> list[Unit]:
+        """Conversations that have failed by now, open or not, in the order in which their failures came.
+
+        All calls up to `complete_to` are known, so none that failed before can follow.
+        """
+        found = []
+        while self._failed and self._failed[0][0] <= complete_to:
+            at, key = heappop(self._failed)
+            conversation = self._open.get(key) or self._waiting.get(key)
+            if conversation and conversation.failed_at == at and not self._is_late(conversation):
+                found.append(unit(conversation))
+        return found
 
     def close(self, complete_to: int, unit: Callable[[Conversation], Unit]) -> Closed:
         """Closes what is over, all that came up to `complete_to` being known, and hands out what has its turn."""
@@ -189,6 +219,9 @@ class Conversations:
         if units:
             self._place = units[-1].place
         return Closed(units, late)
+
+    def _is_late(self, conversation: Conversation) -> bool:
+        return (conversation.assigned_at, conversation.first.conversation[1]) <= self._place
 
     def watermark(self, complete_to: int) -> int:
         """All conversations assigned before have been handed out, UTC ms."""

@@ -21,6 +21,7 @@ from pipeline.verdicts.results import gate_results
 from pipeline.verdicts.state import (
     State,
     Thresholds,
+    add_failures,
     add_pairs,
     add_units,
     empty,
@@ -46,15 +47,24 @@ def start(gates: Gates, *, workload: str, candidate: str, epoch: int = 1) -> Sta
     return empty(gates, workload, candidate, epoch)
 
 
-def fold(state: State, units: Sequence[Unit], pairs: Sequence[Pair] = ()) -> State:
+def fold(
+    state: State,
+    units: Sequence[Unit],
+    pairs: Sequence[Pair] = (),
+    *,
+    failures: Sequence[Unit] = (),
+) -> State:
     """The state after these units and pairs, each in order of `place`; one at a time or all at once.
 
     What is not after the last one folded has come late, or a second time: it is counted, and
     changes nothing else. Units of other workloads and providers must have been left out (`of_pair`).
+    `failures` are conversations that have failed, closed or not, in order of `failure_place`:
+    whose each failure is counts as soon as it has come.
     """
     state = msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=State)
     limits = thresholds(state)
     add_units(state, units, limits)
+    add_failures(state, failures, limits)
     add_pairs(state, pairs, limits)
     return state
 
@@ -65,7 +75,8 @@ def thresholds(state: State) -> Thresholds:
     harms = sum(measure.rolls_back for measure in measures(gates))
     harms += len(pair_measures(gates.pairs))
     if gates.failure:
-        harms += (gates.failure.harm_ratio is not None) + (gates.failure.limit is not None)
+        # Failures in the order in which they came are one test, those without a time another.
+        harms += 2 * (gates.failure.harm_ratio is not None) + (gates.failure.limit is not None)
     return Thresholds(
         promote=-log(alpha_of(alpha.promote, state.epoch)),
         rollback=log(max(1, harms)) - log(alpha_of(alpha.rollback, state.epoch)),

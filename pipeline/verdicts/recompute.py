@@ -1,5 +1,6 @@
 """Verdicts from units alone, without any server: the same numbers as the service's, to the bit."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ from pipeline.verdicts.judge import fold, judge, start
 from pipeline.verdicts.plan import Plan, gates_of
 from pipeline.verdicts.shown import gate_rows, last_at
 from pipeline.verdicts.state import State
-from pipeline.verdicts.units import Unit, of_pair
+from pipeline.verdicts.units import Unit, failures_of, of_pair
 from pipeline.verdicts.verdict import Facts, Verdict
 
 STEPS = 100  # points of an evidence path, at most
@@ -26,9 +27,13 @@ def recompute(
     state = start(gates_of(plan, workload), workload=workload, candidate=provider, epoch=epoch)
     facts = facts_of(plan, workload, mine)
     verdict, path = judge(state, facts), []
-    step = max(1, -(-len(mine) // STEPS))
+    step, failures, told = max(1, -(-len(mine) // STEPS)), failures_of(mine), 0
     for begin in range(0, len(mine), step):
-        state = fold(state, mine[begin : begin + step])
+        part = mine[begin : begin + step]
+        due = bisect_right(failures, part[-1].place, key=lambda unit: unit.failure_place)
+        due = due if begin + step < len(mine) else len(failures)
+        state = fold(state, part, failures=failures[told:due])
+        told = due
         verdict = judge(state, facts)
         path.append(_point(verdict, state, min(begin + step, len(mine))))
     return verdict, path

@@ -10,7 +10,7 @@ from pipeline.verdicts.blocks import sizes
 from pipeline.verdicts.epochs import alpha_of
 from pipeline.verdicts.evidence import Stream, Sum, Tally
 from pipeline.verdicts.gates import CostGate, LatencyGate
-from pipeline.verdicts.state import Latch, State, Thresholds
+from pipeline.verdicts.state import Latch, State, Thresholds, Whose
 from pipeline.verdicts.streams import Measure, PairMeasure, measures, pair_measures
 from pipeline.verdicts.verdict import Facts, Forecast, GateResult, GateState, Reason
 
@@ -133,14 +133,14 @@ def _with_failure_harms(result: GateResult, state: State, thresholds: Thresholds
     gate = state.gates.failure
     assert gate is not None
     if gate.harm_ratio is not None:
-        result = _with(
-            result, log_e_rollback=max(result.log_e_rollback or 0.0, state.ratio.log_e(1)[0])
-        )
-        if state.ratio_harmed.since is not None and result.state is not GateState.HARMED:
-            reason = _told(result, "harmed_ratio", harm=f"{gate.harm_ratio:g}")
-            result = _with(
-                result, state=GateState.HARMED, since=state.ratio_harmed.since, reason=reason
-            )
+        for whose in (state.told, state.untold):
+            log_e = max(result.log_e_rollback or 0.0, whose.bets.log_e(1)[0])
+            result = _with(result, log_e_rollback=log_e)
+            if whose.harmed.since is not None and result.state is not GateState.HARMED:
+                reason = _whose(whose, gate.harm_ratio)
+                reason = reason or _told(result, "harmed_ratio", harm=f"{gate.harm_ratio:g}")
+                since = whose.harmed.since
+                result = _with(result, state=GateState.HARMED, since=since, reason=reason)
     if gate.limit is not None and state.tested.units:
         log_e = float(
             rates.above_log_e(state.tested.failed, state.tested.units, gate.limit, LIMIT_WEIGHT)
@@ -150,6 +150,20 @@ def _with_failure_harms(result: GateResult, state: State, thresholds: Thresholds
             reason = _told(result, "over_limit", harm=words.measured(gate.limit, "share"))
             result = _with(result, state=GateState.HARMED, since=None, reason=reason)
     return result
+
+
+def _whose(whose: Whose, harm_ratio: float) -> Reason | None:
+    """How the last failures fell, while the rates measured may not yet show it; None without declared shares."""
+    if whose.share is None:
+        return None
+    return words.reason(
+        "harmed_lately",
+        gate=words.gate_name("failure"),
+        n=str(len(whose.recent)),
+        n_b=str(sum(whose.recent)),
+        share=words.measured(whose.share, "share"),
+        harm=f"{harm_ratio:g}",
+    )
 
 
 def _of_quantiles(state: State, thresholds: Thresholds) -> Iterator[GateResult]:

@@ -59,7 +59,7 @@ def _forecast(found: Forecast | None, now: int) -> dict[str, Any] | None:
 
 
 def evidence_rows(verdict: Verdict, state: State) -> list[dict[str, Any]]:
-    """The evidence of every gate as it stood when the last conversation folded was assigned."""
+    """The evidence of every gate as it stood at `last_at`."""
     return [
         {
             "at": last_at(state),
@@ -77,5 +77,6 @@ def evidence_rows(verdict: Verdict, state: State) -> list[dict[str, Any]]:
 
 
 def last_at(state: State) -> int:
-    """When the last conversation folded was assigned, UTC ms."""
-    return max(state.baseline.last_at, state.tested.last_at)
+    """When the last conversation folded was assigned, or the last failure told came, UTC ms."""
+    told = state.told.place[0] if state.told.place else 0
+    return max(state.baseline.last_at, state.tested.last_at, told)

@@ -24,6 +24,7 @@ from pipeline.verdicts.units import Pair, Unit
 
 # How many times as often the candidate may fail: bets, as multiples of `harm_ratio`.
 RATIO_BETS = (1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 10.0, 20.0)
+RECENT = 20  # failures kept to be shown
 
 
 class Latch(msgspec.Struct):
@@ -84,7 +85,7 @@ class Seen(msgspec.Struct):
 
 
 class Phase(msgspec.Struct):
-    """The time since the share last changed; whether no block, and no failure, has come since."""
+    """The time since the share last changed; whether no block has come since."""
 
     share: float | None = None
     n_a: int = 0
@@ -92,11 +93,10 @@ class Phase(msgspec.Struct):
     first_at: int = 0
     last_at: int = 0
     before_block: bool = False
-    before_failure: bool = False
 
     def add(self, is_candidate: bool, share: float | None, at: int) -> None:
         if share != self.share or not self.first_at:
-            self.before_block = self.before_failure = bool(self.first_at)
+            self.before_block = bool(self.first_at)
             self.share, self.n_a, self.n_b, self.first_at = share, 0, 0, at
         self.last_at = at
         if is_candidate:
@@ -115,12 +115,48 @@ class Block(NamedTuple):
 
 
 class FailureOf(NamedTuple):
-    """Whose a failure is, at which share, when, and whether it is the first after a step."""
+    """Whose a failure is, the share of its conversation, when, and whether it is the first after a step."""
 
     is_candidate: bool
     share: float
     at: int
     is_step: bool
+
+
+class Whose(msgspec.Struct):
+    """Whose each failure is, given the shares: the bets on failures in one order.
+
+    `share` is that of the conversations assigned since `since`; the last `RECENT` are kept to be shown.
+    """
+
+    place: tuple[int, str] | None = None
+    share: float | None = None
+    since: int = 0
+    recent: list[bool] = []
+    bets: Bets = msgspec.field(default_factory=lambda: Bets.new(len(RATIO_BETS)))
+    harmed: Latch = msgspec.field(default_factory=Latch)
+
+    def failure(self, unit: Unit, share: float, at: int, *, is_declared: bool) -> FailureOf:
+        """The next one. A share that is not declared makes no step, nor do those assigned before the last one."""
+        is_candidate, is_step = unit.arm is Arm.CANDIDATE, False
+        if is_declared and share != self.share and unit.assigned_at > self.since:
+            is_step = self.share is not None
+            self.share, self.since = share, unit.assigned_at
+        self.recent = [*self.recent[1 - RECENT :], is_candidate]
+        return FailureOf(is_candidate, share, at, is_step)
+
+    def add(self, failures: Sequence[FailureOf], ratio_0: float, threshold: float) -> None:
+        """Bets on failures, one after the other."""
+        if not failures:
+            return
+        factors = rates.failure_log_e(
+            np.array([failure.is_candidate for failure in failures])[:, None],
+            np.array([failure.share for failure in failures])[:, None],
+            ratio_0 * np.array(RATIO_BETS),
+            ratio_0,
+        )
+        path = self.bets.add(factors, np.array([failure.is_step for failure in failures]))
+        self.harmed.follow(path, [failure.at for failure in failures], threshold)
 
 
 class State(msgspec.Struct, kw_only=True):
@@ -140,8 +176,8 @@ class State(msgspec.Struct, kw_only=True):
     tally: evidence.Tally
     passed: list[Latch]  # for each stream
     harmed: list[Latch]
-    ratio: Bets = msgspec.field(default_factory=lambda: Bets.new(len(RATIO_BETS)))
-    ratio_harmed: Latch = msgspec.field(default_factory=Latch)
+    told: Whose = msgspec.field(default_factory=Whose)  # failures in the order in which they came
+    untold: Whose = msgspec.field(default_factory=Whose)  # those without a time or a declared share
     drift: Detector | None = None  # of the failures, once no baseline is left
     pair_place: tuple[int, str] | None = None
     pairs: int = 0
@@ -188,8 +224,27 @@ def add_units(state: State, units: Sequence[Unit], thresholds: Thresholds) -> No
             _add_unit(state, streams, unit, blocks, failures)
     if blocks and streams:
         _add_blocks(state, streams, blocks, thresholds)
-    if failures and state.gates.failure and state.gates.failure.harm_ratio is not None:
-        _add_failures(state, failures, state.gates.failure.harm_ratio, thresholds)
+    if state.gates.failure and state.gates.failure.harm_ratio is not None:
+        state.untold.add(failures, state.gates.failure.harm_ratio, thresholds.rollback)
+
+
+def add_failures(state: State, units: Sequence[Unit], thresholds: Thresholds) -> None:
+    """Folds failures in the order in which they came, their conversations closed or not; in place.
+
+    What has been folded already changes nothing.
+    """
+    gate = state.gates.failure
+    if gate is None or gate.harm_ratio is None:
+        return
+    failures = []
+    for unit in units:
+        share = unit.share_of(state.candidate)
+        if unit.failed_at is None or share is None or not 0 < share < 1:
+            continue
+        if state.told.place is None or unit.failure_place > state.told.place:
+            state.told.place = unit.failure_place
+            failures.append(state.told.failure(unit, share, unit.failed_at, is_declared=True))
+    state.told.add(failures, gate.harm_ratio, thresholds.rollback)
 
 
 def _add_unit(
@@ -211,9 +266,9 @@ def _add_unit(
     seen.add(unit, losses, currency_of(state.gates))
     if declared is not None and 0 < declared < 1:
         state.split.add(is_candidate, declared)
-    if unit.failed and 0 < share < 1:
-        failures.append(FailureOf(is_candidate, share, at, state.phase.before_failure))
-        state.phase.before_failure = False
+    is_told = unit.failed_at is not None and declared is not None
+    if unit.failed and not is_told and 0 < share < 1:
+        failures.append(state.untold.failure(unit, share, at, is_declared=declared is not None))
     if block := state.matcher.add(is_candidate, at, share, losses):
         blocks.append(Block(*block, at, state.phase.before_block))
         state.phase.before_block = False
@@ -240,19 +295,6 @@ def _add_blocks(
     is_step = np.array([block.is_step for block in blocks])
     paths = evidence.add(state.tally, plan, n_a, s_a, n_b, s_b, is_step)
     _follow(paths, [block.at for block in blocks], state.passed, state.harmed, thresholds)
-
-
-def _add_failures(
-    state: State, failures: Sequence[FailureOf], ratio_0: float, thresholds: Thresholds
-) -> None:
-    factors = rates.failure_log_e(
-        np.array([failure.is_candidate for failure in failures])[:, None],
-        np.array([failure.share for failure in failures])[:, None],
-        ratio_0 * np.array(RATIO_BETS),
-        ratio_0,
-    )
-    path = state.ratio.add(factors, np.array([failure.is_step for failure in failures]))
-    state.ratio_harmed.follow(path, [failure.at for failure in failures], thresholds.rollback)
 
 
 def _follow(

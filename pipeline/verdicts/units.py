@@ -29,7 +29,8 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
     """A closed conversation. Times are UTC ms; scores are in [0, 1], 1 is good; None is unknown.
 
     `provider` is the one of its first call. `failed`: the user met a failure of the first attempt
-    that was the provider's or the network's. `score` and `checks` are means over its calls, `cost`
+    that was the provider's or the network's; `failed_at` is when that came to be known, None if it was
+    told only when the conversation was closed. `score` and `checks` are means over its calls, `cost`
     their sum (None if any is unknown) in `currency`, `ttft_ms` and `duration_ms` their maxima.
     `share` is the candidates' share in force at its first call; where a workload has several candidates,
     `shares` holds for each provider its share against the baseline alone, s_c / (s_c + s_baseline).
@@ -42,6 +43,7 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
     assigned_at: int
     closed_at: int
     failed: bool
+    failed_at: int | None = None
     score: float | None = None
     cost: Decimal | None = None
     currency: str = ""
@@ -55,6 +57,11 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
     def place(self) -> tuple[int, str]:
         """Where it stands in the order in which conversations are judged."""
         return self.assigned_at, self.conversation_id
+
+    @property
+    def failure_place(self) -> tuple[int, str]:
+        """Where its failure stands in the order in which failures came; (-1, …) if it did not."""
+        return -1 if self.failed_at is None else self.failed_at, self.conversation_id
 
     def share_of(self, candidate: str) -> float | None:
         """That candidate's share against the baseline when this conversation was assigned."""
@@ -98,6 +105,12 @@ def of_pair(units: Iterable[Unit], workload: str, candidate: str) -> list[Unit]:
     return sorted(mine, key=lambda unit: unit.place)
 
 
+def failures_of(units: Iterable[Unit]) -> list[Unit]:
+    """Those whose failure was told, in the order in which the failures came."""
+    told = (unit for unit in units if unit.failed_at is not None)
+    return sorted(told, key=lambda unit: unit.failure_place)
+
+
 def share_against_baseline(shares: dict[str, float], candidate: str) -> float | None:
     """A candidate's share against the baseline alone, from all candidates' shares of a stage.
 
@@ -110,8 +123,8 @@ def share_against_baseline(shares: dict[str, float], candidate: str) -> float | 
 def read_units(text: str) -> list[Unit]:
     """Units of a CSV file, in order of assignment; a row that stands there twice counts once.
 
-    Columns are those of `COLUMNS`, in any order, and any `check:<name>` and `share:<provider>`. An
-    empty cell is unknown. Raises UnitsError naming line and column.
+    Columns are those of `COLUMNS`, in any order, those of `MORE_COLUMNS` as far as known, and any
+    `check:<name>` and `share:<provider>`. An empty cell is unknown. Raises UnitsError naming line and column.
     """
     rows = csv.reader(StringIO(text, newline=""), strict=True)
     header = next(rows, [])
@@ -132,11 +145,12 @@ def write_units(units: Iterable[Unit]) -> str:
     shares = sorted({name for unit in units for name in unit.shares})
     out = StringIO(newline="")
     table = csv.writer(out, lineterminator="\n")
-    table.writerow([*COLUMNS, *(CHECK + c for c in checks), *(SHARE + s for s in shares)])
+    columns = [*COLUMNS, *MORE_COLUMNS]
+    table.writerow([*columns, *(CHECK + c for c in checks), *(SHARE + s for s in shares)])
     for unit in units:
         table.writerow(
             [
-                *(_written(getattr(unit, column)) for column in COLUMNS),
+                *(_written(getattr(unit, column)) for column in columns),
                 *(_written(unit.checks.get(name)) for name in checks),
                 *(_written(unit.shares.get(name)) for name in shares),
             ]
@@ -153,7 +167,7 @@ def _check_header(header: list[str]) -> None:
     if missing := [column for column in COLUMNS if column not in header]:
         raise UnitsError(f"line 1: no column {', '.join(missing)}; wanted are {','.join(COLUMNS)}")
     for column in header:
-        if column not in COLUMNS and not column.startswith((CHECK, SHARE)):
+        if column not in _READERS and not column.startswith((CHECK, SHARE)):
             raise UnitsError(f"line 1: unknown column {column!r}; take it out")
         if header.count(column) > 1:
             raise UnitsError(f"line 1: column {column!r} stands there twice; keep one")
@@ -165,8 +179,8 @@ def _unit(header: list[str], row: list[str], line: int) -> Unit:
     fields: dict[str, Any] = {"checks": {}, "shares": {}}
     for column, cell in zip(header, row, strict=True):
         try:
-            if column in COLUMNS:
-                fields[column] = COLUMNS[column](cell)
+            if column in _READERS:
+                fields[column] = _READERS[column](cell)
             elif cell:
                 kind = "checks" if column.startswith(CHECK) else "shares"
                 fields[kind][column.partition(":")[2]] = _in_one(cell)
@@ -260,3 +274,5 @@ COLUMNS: dict[str, Callable[[str], Any]] = {
     "duration_ms": _maybe(_whole),
     "share": _maybe(_in_one),
 }  # with what reads a cell
+MORE_COLUMNS: dict[str, Callable[[str], Any]] = {"failed_at": _maybe(_whole)}
+_READERS = COLUMNS | MORE_COLUMNS

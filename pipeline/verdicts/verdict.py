@@ -4,7 +4,7 @@ from enum import StrEnum
 
 import msgspec
 
-FORMULAS = 1  # raised when the same units give other numbers
+FORMULAS = 2  # raised when the same units give other numbers
 
 
 class Outcome(StrEnum):

@@ -45,6 +45,10 @@ _SENTENCES = {
         "{gate}: {candidate} against {baseline}, shown to be more than {harm} times as many.",
         "{gate}：候选 {candidate}，基线 {baseline}，已证实超过 {harm} 倍。",
     ),
+    "harmed_lately": (
+        "{gate}: {n_b} of the last {n} were the candidate's at a share of {share}, shown to be more than {harm} times as many.",
+        "{gate}：最近 {n} 次失败中 {n_b} 次来自候选（份额 {share}），已证实超过 {harm} 倍。",
+    ),
     "over_limit": (
         "{gate}: {candidate}, shown to be above the limit of {harm}.",
         "{gate}：候选 {candidate}，已证实超过上限 {harm}。",
