@@ -182,6 +182,7 @@ def test_a_demo_ends_with_a_balanced_account_of_all_its_providers(demos: list[En
     assert result["produced"] == result["stored"] > 300
     assert (result["rejected"], result["duplicates"], result["in_flight"]) == (0, 0, 0)
     assert result["providers"] == PROVIDERS
+    assert result["seconds_to_rollback"] == {}, "no incident in so short a time"
     assert 0 < result["freshness_p99_ms"] < 20_000  # the promise is 3,000 on a machine of its own
 
 
