@@ -148,7 +148,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     source: str  # the format it was read from, e.g. "cutover", "litellm"
     request_id: str = ""
     attempt: int = 1
-    final: bool = True  # its outcome is what the user saw (no retry or fallback came after)
+    final: bool | None = None  # what the user saw, nothing was tried after it; None: not told
     conversation_id: str = ""
     workload: str = ""
     app: str = ""
@@ -191,7 +191,9 @@ class Ignored(msgspec.Struct, frozen=True):
     What was repeated for another purpose, such as a gateway's own tests, is no call either.
     """
 
-    reason: str  # "not_a_call", or "other_span" for the rest of a trace
+    reason: (
+        str  # "not_a_call", "other_span" for the rest of a trace, "not_traces" for other signals
+    )
     detail: str  # one sentence for a person
 
 
@@ -262,7 +264,7 @@ class ScoredCall(msgspec.Struct, frozen=True, kw_only=True):
     call_id: str
     request_id: str
     attempt: int
-    final: bool
+    final: bool | None  # a call that answered is; of a failure few records tell
     source: str
     conversation_id: str
     workload: str

@@ -132,7 +132,7 @@ def _classpath() -> str:
 
 
 async def _until_up(broker: subprocess.Popen[bytes], port: int) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while not await tcp_ready(port):
             assert broker.poll() is None, "the broker ended before it was ready"
             await asyncio.sleep(0.05)

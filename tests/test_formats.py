@@ -28,7 +28,7 @@ CAPTURED = [
 OURS = json.loads(encode(anthropic_record("a")))
 LINE = encode(anthropic_record("a"))
 REASONS = {"empty", "not_json", "unknown_format", "malformed_record"}
-IGNORED = {"not_a_call", "other_span"}
+IGNORED = {"not_a_call", "other_span", "not_traces"}
 DEEP = b"[" * 100_000
 
 GARBAGE = [

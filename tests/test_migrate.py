@@ -61,6 +61,24 @@ def test_rates_are_there_in_both_directions_for_every_day(store: Client) -> None
         assert abs(rates["USD"] * rates["CNY"] - 1) < Decimal("0.00001")
 
 
+def test_failures_stored_as_seen_by_the_user_are_unknown_after_the_migration(
+    store: Client, store_settings: Settings, catalog: Catalog, scored: ScoredCall
+) -> None:
+    failed = msgspec.structs.replace(scored, call_id="b", failure="overloaded", final=None)
+    insert_batch(store, batch([scored, failed], 0), "worker")
+    found = "SELECT call_id, final FROM v_calls ORDER BY call_id"
+    assert store.query(found).result_rows == [("a", True), ("b", None)]
+    for change in (
+        "calls UPDATE final = true WHERE true",
+        "calls MODIFY COLUMN final Bool DEFAULT true",
+        "migrations DELETE WHERE name = '0080_final'",
+    ):
+        store.command(f"ALTER TABLE {change} SETTINGS mutations_sync = 1")
+    assert migrate(store_settings, catalog) == ["0080_final"]
+    store.command("ALTER TABLE calls UPDATE final = final WHERE false SETTINGS mutations_sync = 1")
+    assert store.query(found).result_rows == [("a", True), ("b", None)]
+
+
 @pytest.fixture
 def scored(rules: Rules) -> ScoredCall:
     (call,) = score_message(encode(anthropic_record("a")), STARTED, rules)

@@ -86,15 +86,26 @@ def test_text_that_begins_with_line_feeds_is_not_taken_for_protobuf() -> None:
     assert [type(row) for row in score(text)] == [ScoredCall]
 
 
-def test_protobuf_of_other_signals_is_rejected_by_name() -> None:
-    scope = {"metrics": [{"name": "gen_ai.client.token.usage"}]}
-    metrics = json_format.ParseDict({"resourceMetrics": [{"scopeMetrics": [scope]}]}, MetricsData())
-    scope = {"logRecords": [{"timeUnixNano": "5", "body": {"stringValue": "in a log"}}]}
-    logs = json_format.ParseDict({"resourceLogs": [{"scopeLogs": [scope]}]}, LogsData())
-    for other in (metrics, logs):
-        (row,) = score(other.SerializeToString())
-        assert isinstance(row, Rejected)
-        assert "not OTLP traces" in row.detail
+def test_other_signals_are_ignored_by_name_in_both_encodings() -> None:
+    gauge = {"name": "gen_ai.client.token.usage", "gauge": {"dataPoints": [{"asInt": "5"}]}}
+    metrics = {"resourceMetrics": [{"scopeMetrics": [{"metrics": [gauge]}]}]}
+    record = {"timeUnixNano": "5", "body": {"stringValue": "in a log"}}
+    logs = {"resourceLogs": [{"scopeLogs": [{"logRecords": [record]}]}]}
+    for document, kind in ((metrics, MetricsData()), (logs, LogsData())):
+        written = json_format.ParseDict(document, kind).SerializeToString()
+        for value in (json.dumps(document).encode(), written):
+            (row,) = score(value)
+            assert isinstance(row, Ignored)
+            assert row.reason == "not_traces"
+            assert "only traces tell of single calls" in row.detail
+
+
+def test_protobuf_that_is_no_signal_is_rejected() -> None:
+    odd = json.loads(DOCUMENTS[0])
+    spans(odd)[0]["traceId"] = spans(odd)[0]["traceId"][:8]
+    (row,) = score(as_protobuf(json.dumps(odd)))
+    assert isinstance(row, Rejected)
+    assert row.detail == "not OTLP protobuf of traces: an id of a wrong length"
 
 
 @given(st.data())

@@ -281,6 +281,9 @@ def _about(call: dict[str, Any]) -> Markup:
     pairs = [
         (t(f"about.{name}"), str(call[name])) for name in names if call[name] not in ("", None)
     ]
+    if call["failure"]:
+        seen = {True: "yes", False: "no", None: "unknown"}[call["final"]]
+        pairs.append((t("about.final"), t(f"about.final.{seen}")))
     pairs += [(f"{t('about.tag')} {key}", value) for key, value in call["tags"].items()]
     return markup.facts(pairs)
 

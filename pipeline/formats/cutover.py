@@ -26,7 +26,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     call_id: Annotated[str, msgspec.Meta(min_length=1)]
     request_id: str = ""
     attempt: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 1
-    final: bool = True
+    final: bool | None = None
     conversation_id: str = ""
     workload: str = ""
     app: str = ""

@@ -4,9 +4,10 @@ Knows tokens, times, status, both sides' text (unless redacted; spend logs have 
 HTTP status of a success, the provider's own finish word and ids on most routes (the answer is
 rewritten into OpenAI's shape, so protocol findings would be LiteLLM's, not the provider's, and are
 left out), and, before 1.106, that a stream broke off. Of the attempts of one call, which share its
-id, LiteLLM logs the first failure and the outcome: a success says how many attempts came before it, a
-failure cannot say whether one came after it, and counts as final. A cost of 0 with tokens is
-"not in LiteLLM's price map", so unknown. Calls that LiteLLM makes for itself are ignored.
+id, LiteLLM logs the first failure and the outcome: a success says how many attempts came before it; a
+failure cannot say whether one came after it, so whether the user saw it is unknown, until a success of
+the same id is stored. A cost of 0 with tokens is "not in LiteLLM's price map", so unknown. Calls that
+LiteLLM makes for itself are ignored.
 """
 
 import re

@@ -17,7 +17,7 @@ import msgspec
 
 from pipeline.calls import Call, Exchange, Protocol, Usage, VendorError
 from pipeline.formats import records as r
-from pipeline.formats.otlp_proto import is_traces, spans_as_json
+from pipeline.formats.otlp_proto import is_otlp, spans_as_json
 from pipeline.protocols import read_parsed
 from pipeline.protocols.values import as_dict, as_text, dicts, encode
 
@@ -176,7 +176,7 @@ Attributes = dict[str, Any]
 
 def detect(value: bytes) -> bool:
     """True if it is OTLP, JSON or protobuf, of any signal, or a bare span of OpenInference's."""
-    if value[:1] == b"\n" and is_traces(value):
+    if value[:1] == b"\n" and is_otlp(value):
         return True
     if any(mark in value for mark in (b'"resourceSpans"', b'"resourceMetrics"', b'"resourceLogs"')):
         return True
@@ -185,8 +185,8 @@ def detect(value: bytes) -> bool:
 
 def split(value: bytes) -> list[bytes]:
     """One document for each span, with its resource and scope. Raises ValueError."""
-    if value[:1] == b"\n" and is_traces(value):
-        return list(spans_as_json(value)) or [b'{"resourceSpans":[]}']
+    if value[:1] == b"\n" and is_otlp(value):
+        return spans_as_json(value)
     try:
         return _opened(value)
     except msgspec.DecodeError:  # several documents: each by itself, so that one cannot spoil all
@@ -262,7 +262,9 @@ def _only_span(document: Document) -> tuple[Attributes, str, Span]:
         return {}, "", document.span
     if document.resourceSpans is None:
         if bytes(document.resourceMetrics) or bytes(document.resourceLogs):
-            raise r.not_a_call("metrics or logs; only traces tell of single calls")
+            raise r.NotACallError(
+                "OpenTelemetry's metrics or logs: only traces tell of single calls", r.NOT_TRACES
+            )
         raise msgspec.ValidationError("Object missing required field `resourceSpans`")
     for within in document.resourceSpans:
         for scoped in within.scopeSpans:

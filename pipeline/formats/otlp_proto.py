@@ -4,16 +4,19 @@ The only place that knows the protobuf messages.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, LogsData
+from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 
-_RESOURCE_SPANS = 0x0A  # tag of the only field of TracesData
-_WITHIN = (0x0A, 0x12)  # tags that ResourceSpans can begin with: its resource or its scope spans
+_RESOURCE = 0x0A  # tag of the only field of TracesData, and of metrics and logs
+_WITHIN = (0x0A, 0x12)  # tags that it can begin with: a resource, or what a scope tells
 _SCALARS = {
     "string_value": "stringValue",
     "int_value": "intValue",
@@ -23,12 +26,15 @@ _SCALARS = {
 _encode = msgspec.json.Encoder().encode
 
 
-def is_traces(value: bytes) -> bool:
-    """True if the bytes are framed as OTLP's protobuf is, from the first to the last; text never is."""
+def is_otlp(value: bytes) -> bool:
+    """True if the bytes are framed as OTLP's protobuf is, from the first to the last; text never is.
+
+    All signals are framed alike.
+    """
     at = 0
     while at < len(value):
         length, start = _varint(value, at + 1)
-        if value[at] != _RESOURCE_SPANS or length < 0 or start + length > len(value):
+        if value[at] != _RESOURCE or length < 0 or start + length > len(value):
             return False
         if length and value[start] not in _WITHIN:
             return False
@@ -36,12 +42,21 @@ def is_traces(value: bytes) -> bool:
     return at > 0
 
 
-def spans_as_json(value: bytes) -> Iterator[bytes]:
-    """Each span, with its resource and scope, as an OTLP JSON document. Raises ValueError."""
+def spans_as_json(value: bytes) -> list[bytes]:
+    """Each span, with its resource and scope, as an OTLP JSON document. Raises ValueError.
+
+    Where there is none it is one document, empty, of the signal that the bytes are of.
+    """
     try:
-        traces = TracesData.FromString(value)
-    except DecodeError as error:
-        raise ValueError(f"not OTLP protobuf: {error}") from None
+        spans = list(_spans(TracesData.FromString(value)))
+    except (DecodeError, ValueError) as error:
+        if signal := _other_signal(value):
+            return [_encode({signal: []})]
+        raise ValueError(f"not OTLP protobuf of traces: {error}") from None
+    return spans or [_encode({_other_signal(value) or "resourceSpans": []})]
+
+
+def _spans(traces: TracesData) -> Iterator[bytes]:
     for within in traces.resource_spans:
         resource = _resource(within.resource)
         for scoped in within.scope_spans:
@@ -50,9 +65,28 @@ def spans_as_json(value: bytes) -> Iterator[bytes]:
                 yield _encode({"resourceSpans": [{"resource": resource, "scopeSpans": [scope]}]})
 
 
+def _other_signal(value: bytes) -> str:
+    """The name that metrics or logs have in OTLP JSON; "" if the bytes are neither."""
+    with suppress(DecodeError):
+        for metrics in MetricsData.FromString(value).resource_metrics:
+            if any(
+                m.name and m.WhichOneof("data") for s in metrics.scope_metrics for m in s.metrics
+            ):
+                return "resourceMetrics"
+    with suppress(DecodeError):
+        for logs in LogsData.FromString(value).resource_logs:
+            if any(_is_log(record) for s in logs.scope_logs for record in s.log_records):
+                return "resourceLogs"
+    return ""
+
+
+def _is_log(record: LogRecord) -> bool:
+    return bool(record.time_unix_nano or record.observed_time_unix_nano or record.HasField("body"))
+
+
 def _span(span: Span) -> dict[str, Any]:
     if len(span.trace_id) != 16 or len(span.span_id) != 8:
-        raise ValueError("not OTLP traces: an id of a wrong length; metrics or logs, perhaps")
+        raise ValueError("an id of a wrong length")
     return {
         "traceId": span.trace_id.hex(),
         "spanId": span.span_id.hex(),

@@ -21,6 +21,7 @@ from pipeline.protocols.tokens import count, part, told
 from pipeline.protocols.values import as_dict, as_text, decode, encode
 
 OTHER_SPAN = "other_span"  # why most of a trace is ignored
+NOT_TRACES = "not_traces"  # why OpenTelemetry's other signals are
 
 _NOTHING = ("", "-")
 _TOO_DEAR = 1_000_000  # USD; no call costs that

@@ -151,7 +151,7 @@ def score_call(call: Call, received_at: int, rules: Rules) -> ScoredCall:
         call_id=call.call_id,
         request_id=call.request_id,
         attempt=call.attempt,
-        final=call.final,
+        final=call.final if failure else True,
         source=call.source,
         conversation_id=conversation_of(call),
         workload=workload,
