@@ -1,19 +1,28 @@
 """claude-code-router: its request log as JSON, single entries or the `items` of its API.
 
-Knows everything the bodies say (read only where they are whole), tokens, times, status, client,
-session, its own cost. Does not know: time to first token, the provider's address (its name is what
-the user typed), protocol deviations of the provider (the router translates between protocols).
+Knows everything the bodies say (read only where they are whole; the log's list is without them, an
+opened entry has them), tokens, times, status, client, session, its own cost; from 3.1 on the time to
+the first token of a stream. Does not know: the provider's address (its name is what the user typed),
+protocol deviations of the provider (the router translates between protocols: of a translated answer
+the log has the client's form beside the provider's path).
 """
 
+import re
 from typing import Any
 
 import msgspec
 
-from pipeline.calls import Call, Exchange, Usage, VendorError
+from pipeline.calls import Call, Exchange, Protocol, Usage, VendorError
 from pipeline.formats import records as r
 from pipeline.protocols import protocol_of, read_exchange
 
 _CLIENT_GONE = 499
+_NAMED = re.compile(r'\{(?:"id":"[^"]*",)?"(?:type|object)":"([a-z.]+)"')
+_SPOKEN = {
+    "message": Protocol.ANTHROPIC_MESSAGES,
+    "chat.completion": Protocol.OPENAI_CHAT,
+    "response": Protocol.OPENAI_RESPONSES,
+}
 
 
 class Body(msgspec.Struct):
@@ -34,6 +43,7 @@ class Entry(msgspec.Struct, rename="camel"):
     created_at: Any = None
     completed_at: Any = None
     duration_ms: Any = None
+    time_to_first_signal_ms: Any = None  # text, thought or tool call
     provider: Any = None
     client: Any = None
     path: Any = None
@@ -97,6 +107,7 @@ def read(record: bytes) -> Call:
         path=path,
         protocol=protocol_of(path),
         started_at=start,
+        first_token_at=r.later(start, r.milliseconds(e.time_to_first_signal_ms)),
         ended_at=end or r.later(start, r.milliseconds(e.duration_ms)),
         http_status=status,
         transport_error=r.text(e.error) if status is None else "",
@@ -112,7 +123,10 @@ def _exchange(e: Entry, path: str, status: int | None) -> Exchange:
     answer = (e.response_body or Body()).whole()
     exchange = Exchange()
     if protocol and (asked or answer):
-        exchange = read_exchange(protocol, asked, answer, status if answer else None)
+        spoken = _spoken(answer) or protocol
+        exchange = read_exchange(spoken, asked, answer, status if answer else None)
+        if spoken is not protocol:  # it is the router that wrote it
+            exchange = msgspec.structs.replace(exchange, findings=())
     error = r.text(e.error)
     told = r.text(e.requested_model) or exchange.request_model or r.text(e.resolved_model)
     return msgspec.structs.replace(
@@ -124,6 +138,12 @@ def _exchange(e: Entry, path: str, status: int | None) -> Exchange:
         error=exchange.error or (VendorError(message=error) if error and status else None),
         findings=(*exchange.findings, *findings),
     )
+
+
+def _spoken(answer: str) -> Protocol | None:
+    """The protocol that a whole answer names in its first fields; None if it names none."""
+    named = _NAMED.match(answer[:200])
+    return _SPOKEN.get(named[1]) if named else None
 
 
 def _usage(e: Entry, findings: list[str]) -> Usage | None:
