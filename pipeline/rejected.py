@@ -1,4 +1,5 @@
-"""`cutover rejected`: what could not be used, listed, and sent again once the cause is mended.
+"""What could not be used, listed, and sent again once the cause is mended: by `cutover rejected`, or by a
+worker whom an operator asked on the pages.
 
 A record that is sent again is a new production, with a place of its own in Kafka: the old row stays
 rejected and is marked, so that the account balances before and after. What is sent are the stored
@@ -6,9 +7,9 @@ bytes: keys that were blanked out in them stay blanked out.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -19,15 +20,40 @@ from pipeline.store.connect import Client
 from pipeline.store.migrate import SQL
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST = 4_102_444_800_000  # 2100, UTC ms
 PAGE = 200
 _PLACE = ("cluster", "topic", "kafka_partition", "kafka_offset", "position")
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """Which rejected records: stored since a time (UTC), of one reason or of all ("")."""
+    """Which rejected records: stored since a time and before another (UTC), of one reason or of all ("")."""
 
     since: datetime = BEGINNING
     reason: str = ""
+    until: datetime | None = None  # None: now
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """An event by which an operator asks, on the pages, for records to be sent again; `at` is UTC ms."""
+
+    event_id: str
+    at: Annotated[int, msgspec.Meta(ge=0, le=LATEST)]
+    kind: Literal["retry_wanted"]
+    reason: str = ""
+    by: str = ""
+
+    @property
+    def wanted(self) -> Wanted:
+        """Those that the operator saw. What is rejected later, of these too, is not meant, however late this is read."""
+        return Wanted(reason=self.reason, until=datetime.fromtimestamp(self.at / 1000, UTC))
+
+
+def asked(event: Mapping[str, Any]) -> Asked | None:
+    """The event as such a request; None if it is another one, or not as it must be."""
+    try:
+        return msgspec.convert(event, Asked)
+    except msgspec.ValidationError:
+        return None
 
 
 class RejectedRow(msgspec.Struct, frozen=True):
@@ -58,7 +84,8 @@ class Retried(msgspec.Struct):
 
 def pages(client: Client, wanted: Wanted) -> Iterator[list[RejectedRow]]:
     """Those that were not sent again yet and are there now, oldest first. Raises StoreError."""
-    ((until,),) = client.query("SELECT now64(3, 'UTC')").result_rows
+    ((now,),) = client.query("SELECT now64(3, 'UTC')").result_rows
+    until = wanted.until or now
     where: dict[str, Any] = {
         "since": wanted.since, "until": until, "reason": wanted.reason, "limit": PAGE,
         "received_at": BEGINNING, "cluster": "", "topic": "",
@@ -84,7 +111,8 @@ async def retry(settings: Settings, client: Client, wanted: Wanted, format: str 
     await producer.start()
     try:
         await producer.connect()
-        for page in pages(client, wanted):
+        found = pages(client, wanted)
+        while page := await asyncio.to_thread(next, found, None):
             for row in page:
                 done.rows += 1
                 if row.value.strip():

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterable, Sequence
 from typing import Any, TypeAlias
 
 import faust
+import msgspec
 from faust.exceptions import ProducerSendError
 from faust.types import TP, EventT
 from prometheus_client import generate_latest
@@ -25,8 +26,9 @@ from pipeline.calls import Rejected
 from pipeline.feedback import Rated, read_feedback
 from pipeline.intake import AssignmentLostError, Intake, Message
 from pipeline.judging import TICK_SECONDS, Judge
-from pipeline.kafka import FORMAT_HEADER, LARGEST_MESSAGE, PRODUCER_HEADER
+from pipeline.kafka import FORMAT_HEADER, LARGEST_MESSAGE, PRODUCER_HEADER, KafkaError
 from pipeline.lanes import Lanes
+from pipeline.rejected import Asked, asked, retry
 from pipeline.rejecting import RejectingWatch
 from pipeline.rules import RulesFile
 from pipeline.settings import Settings
@@ -111,6 +113,7 @@ class _Worker:
         self.tick_seconds = 0.0
         self.ends: dict[TP, tuple[int, int]] = {}
         self.rejecting = RejectingWatch()
+        self.retrying = asyncio.Lock()  # two requests at once would send the same records twice
         self.joined = False  # the group has told it which partitions are its own
 
     def wire(self) -> None:
@@ -179,10 +182,38 @@ class _Worker:
 
     async def store_events(self, stream: AsyncIterable[bytes]) -> None:
         async for events in stream.noack_take(MESSAGES_AT_ONCE, within=1.0):  # type: ignore[attr-defined]
-            decoded = [d for e in events if (d := _event(e.message.value)) is not None]
-            await self.until_stored(service.insert_events, self.intake.cluster, decoded)
+            decoded = {e: d for e in events if (d := _event(e.message.value)) is not None}
+            await self.until_stored(service.insert_events, self.intake.cluster, [*decoded.values()])
             for event in events:
-                event.ack()
+                if request := asked(decoded.get(event, {})):
+                    self.app.add_future(self.send_again(event, request))
+                else:
+                    event.ack()
+
+    async def send_again(self, event: Event, request: Asked) -> None:
+        """Sends rejected records again as an operator asked, and tells by an event what came of it.
+
+        The request is acknowledged in the end: a worker that dies before leaves it to the next one.
+        """
+        async with self.retrying:
+            while True:
+                try:
+                    done = await retry(self.settings, self.client, request.wanted)
+                    break
+                except (StoreError, KafkaError, OSError) as error:
+                    log.warning("sending rejected records again waits: %s", error)
+                    await asyncio.sleep(1)
+        told = {
+            "event_id": uuid.uuid4().hex,
+            "at": time.time_ns() // 1_000_000,
+            "kind": "retried",
+            "of": request.event_id,
+            "by": request.by,
+            "reason": request.reason,
+            **msgspec.structs.asdict(done),
+        }
+        await self.events.send(value=json.dumps(told, ensure_ascii=False).encode())
+        event.ack()
 
     async def store_feedback(self, stream: AsyncIterable[bytes]) -> None:
         """Stores ratings; one that cannot be used becomes an event that says why."""

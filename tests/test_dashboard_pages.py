@@ -1,5 +1,6 @@
 """Every page, in both languages, over an empty, a seeded and an absent store."""
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator
@@ -7,18 +8,23 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from string import Formatter
+from typing import Any
 
 import msgspec
 import pytest
 import streamlit as st
+from aiokafka import AIOKafkaConsumer
+from kafka_brokers import embedded_broker
 from seed_store import HOSTILE, plan_document, seeded
 from streamlit.testing.v1 import AppTest
 
-from dashboards import queries, show, words
+from dashboards import access, queries, show, words
 from dashboards.command import run_dashboard
 from pipeline.calls import Failure
 from pipeline.catalog import Catalog
 from pipeline.embedded.ports import free_port
+from pipeline.kafka import ensure_topics
+from pipeline.rejected import asked
 from pipeline.settings import Settings, SettingsError
 from pipeline.store.connect import Client
 from pipeline.verdicts.plan import Plan
@@ -212,6 +218,80 @@ def test_a_spreadsheet_runs_nothing_from_a_csv_file(formula: str) -> None:
     assert show.csv_cell(formula) == f"'{formula}"
     assert show.csv_cell("plain") == "plain"
     assert show.csv_cell(-1.5) == -1.5
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[str]:
+    with embedded_broker() as address:
+        yield address
+
+
+def test_an_operator_asks_a_worker_to_send_rejected_records_again(
+    broker: str, seeded_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pages write nothing into the store: the request goes by Kafka, in the operator's name."""
+    settings = replace(seeded_settings, kafka=broker)
+    asyncio.run(ensure_topics(settings))
+    use(settings, monkeypatch)
+    monkeypatch.setattr(access, "viewer", lambda: "ann@example.com")
+    app = run("pipeline", "en")
+    assert app.selectbox(key="retry").options[:2] == ["All 4 messages", "not JSON\\: 2 messages"]
+    app.selectbox(key="retry").select("not_json")
+    app.button(key="retry_now").click().run()
+    assert not app.exception and not app.error
+    (event,) = asyncio.run(_events(settings))
+    assert (event["kind"], event["reason"], event["by"]) == ("retry_wanted", "not_json", "ann@example.com")  # fmt: skip
+    assert asked(event).wanted.until > datetime.now(UTC) - timedelta(minutes=1)
+
+
+async def _events(settings: Settings) -> list[dict[str, Any]]:
+    async with AIOKafkaConsumer(
+        settings.events_topic, bootstrap_servers=settings.kafka, auto_offset_reset="earliest"
+    ) as consumer:
+        async with asyncio.timeout(30):
+            return [json.loads((await consumer.getone()).value)]
+
+
+def test_a_reader_is_not_offered_to_send_again(
+    seeded_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(seeded_settings, monkeypatch)
+    monkeypatch.setattr(access, "role", lambda: "reader")
+    app = run("pipeline", "en")
+    assert not app.exception
+    assert "retry_now" not in {button.key for button in app.button}
+    with pytest.raises(PermissionError):
+        access.tell("retry_wanted", {})
+
+
+def test_asking_without_kafka_says_that_nothing_was_done(
+    seeded_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(replace(seeded_settings, kafka=f"127.0.0.1:{free_port(19190)}"), monkeypatch)
+    app = run("pipeline", "zh")
+    app.button(key="retry_now").click().run()
+    assert not app.exception
+    assert app.error[0].value == words.dictionary("zh")["access.kafka_away"]
+
+
+def test_what_came_of_a_retry_is_told(
+    store: Client, store_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(store_settings, monkeypatch)
+    names = ["event_id", "at", "kind", "workload", "provider", "fields"]
+
+    def happened(event_id: str, kind: str, **fields: Any) -> None:
+        store.insert("events", [[event_id, datetime.now(UTC), kind, "", "", json.dumps(fields)]], column_names=names)  # fmt: skip
+        st.cache_data.clear()
+
+    happened("r", "retry_wanted", by="ann@example.com", reason="not_json")
+    said = [caption.value for caption in run("pipeline", "en").caption]
+    assert any("ann@example\\.com" in s or "ann@example.com" in s for s in said)
+    assert any("No worker has done it yet" in s for s in said)
+    happened("r2", "retried", of="r", by="ann@example.com", rows=3, records=4, empty=0, reason=HOSTILE)  # fmt: skip
+    said = [caption.value for caption in run("pipeline", "en").caption]
+    assert any("4 records sent again for 3 rejected ones" in s for s in said)
+    assert not any("[link](" in s or "<img" in s for s in said)
 
 
 def test_the_pages_stay_shut_until_the_token_was_given(

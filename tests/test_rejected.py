@@ -91,6 +91,52 @@ async def test_what_is_sent_again_is_a_production_of_its_own_and_the_account_bal
         assert retried == [(3,)]
 
 
+async def ask(settings: Settings, at: int, **fields: Any) -> None:
+    """An operator's event, as the Pipeline page sends it."""
+    event = {"event_id": f"asked at {at}", "at": at, "kind": "retry_wanted", **fields}
+    async with AIOKafkaProducer(bootstrap_servers=settings.kafka) as producer:
+        await producer.send_and_wait(
+            settings.events_topic, json.dumps(event).encode(), b"retry_wanted"
+        )
+
+
+def outcomes(store: Client) -> list[dict[str, Any]]:
+    found = rows(store, "SELECT at, fields FROM v_events WHERE kind = 'retried' ORDER BY at")
+    return [json.loads(row["fields"]) for row in found]
+
+
+async def test_a_worker_sends_again_what_an_operator_asked_for_on_the_pages(
+    kafka_settings: Settings, store: Client
+) -> None:
+    """Only what was rejected before the request: an old one that is read again sends nothing new."""
+    settings = kafka_settings
+    with worker(settings) as running:
+        await send(settings, (b"no such", b"\n".join(GOOD)), (b"", b"garbage"))
+        await caught_up(settings, store, running)
+        ((now,),) = store.query("SELECT toUnixTimestamp64Milli(now64(3, 'UTC'))").result_rows
+
+        async def told(n: int) -> bool:
+            return len(await asyncio.to_thread(outcomes, store)) == n
+
+        await ask(settings, now - 3_600_000, by="ann@example.com")
+        await until(lambda: told(1), running)
+        assert outcomes(store)[0] | {"of": "", "by": ""} == {
+            "of": "", "by": "", "reason": "", "rows": 0, "records": 0, "empty": 0,
+        }  # fmt: skip
+        assert len(listed(store)) == 2
+
+        await ask(settings, now + 1, reason="unknown_format", by="ann@example.com")
+        await ask(settings, -1, reason="not_json")  # no time: it is no request, and does no harm
+        await until(lambda: told(2), running)
+        done = outcomes(store)[1]
+        assert (done["rows"], done["records"], done["empty"]) == (1, 2, 0)
+        assert (done["of"], done["by"]) == (f"asked at {now + 1}", "ann@example.com")
+        await caught_up(settings, store, running)
+        ids = [row[0] for row in store.query("SELECT call_id FROM calls ORDER BY 1").result_rows]
+        assert ids == ["a", "b"]
+        assert [reason for reason, _ in listed(store)] == ["not_json"]
+
+
 async def test_all_pages_are_listed_and_retried(
     kafka_settings: Settings, store: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

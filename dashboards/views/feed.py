@@ -27,7 +27,9 @@ def event_feed(scope: Scope) -> None:
     """The newest events in a box of its own; an operator may acknowledge them."""
     events = [event for event in queries.events(scope) if event["kind"] != "verdict_changed"]
     found = sorted([*events, *queries.verdict_changes(scope)], key=lambda e: e["at"])
-    seen = {event["of"]: event.get("by", "") for event in found if event["kind"] == "acknowledged"}
+    seen = {
+        event.get("of"): event.get("by", "") for event in found if event["kind"] == "acknowledged"
+    }
     shown = [event for event in reversed(found) if event["kind"] != "acknowledged"][:MOST]
     with st.container(height=HEIGHT, border=False):
         if shown:
@@ -63,6 +65,8 @@ def words(event: dict[str, Any]) -> str:
     if event["kind"] == "epoch_started":
         told = t("feed.epoch", epoch=event.get("epoch", "?"), by=event.get("set_by", "?"))
         return f"{_workload(event)} · {event.get('candidate', '')}: {told}"
+    if event["kind"] in ("retry_wanted", "retried"):
+        return retry_label(event)
     fields = {key: value for key, value in event.items() if key not in OWN}
     place = [event["workload"], event["provider"] and short_name(event["provider"], language())]
     said = fields.pop(f"message_{language()}", "") or fields.pop("message", "")
@@ -92,6 +96,19 @@ def autopilot_label(event: dict[str, Any]) -> str:
     return f"{_workload(event)}: {moved}"
 
 
+def retry_label(event: dict[str, Any]) -> str:
+    """Who asked for rejected records to be sent again, or what came of it, in one line."""
+    reason = str(event.get("reason") or "")
+    counts = {name: event.get(name) for name in ("rows", "records", "empty")}
+    told = {name: show.count(n if isinstance(n, int) else None) for name, n in counts.items()}
+    return t(
+        f"feed.{event['kind']}",
+        by=event.get("by") or t("feed.an_operator"),
+        reason=term("rejected", reason) if reason else t("feed.any_reason"),
+        **told,
+    )
+
+
 def _workload(event: dict[str, Any]) -> str:
     """What people call the event's workload."""
     plan, key = queries.plan(), event.get("workload", "")
@@ -107,6 +124,7 @@ def _acknowledge(open_events: list[dict[str, Any]]) -> None:
         names = {event["event_id"]: f"{show.moment(event['at'], viewer_offset())[5:]} {kind_name(event)} · {words(event)}"
                  for event in open_events}  # fmt: skip
         chosen = st.selectbox(t("live.events"), list(names), format_func=lambda key: markup.plain(names[key]), key="ack")  # fmt: skip
-        if chosen and st.button(t("live.acknowledge"), key="ack_now", type="primary"):
-            access.tell("acknowledged", {"of": chosen, "by": access.viewer()})
+        pressed = st.button(t("live.acknowledge"), key="ack_now", type="primary")
+        event = {"of": chosen, "by": access.viewer()}
+        if chosen and pressed and access.tell("acknowledged", event):
             st.toast(t("live.acknowledged"))

@@ -5,10 +5,11 @@ import json
 import streamlit as st
 from markupsafe import Markup
 
-from dashboards import charts, markup, queries, show, state
+from dashboards import access, charts, controls, markup, queries, show, state
 from dashboards.markup import PILL, joined
 from dashboards.names import short_name
-from dashboards.queries import Account
+from dashboards.queries import RANGES, Account
+from dashboards.views.feed import retry_label
 from dashboards.views.parts import card, draw, viewer_offset
 from dashboards.words import language, t, term, theme
 
@@ -187,6 +188,7 @@ def _rejected() -> None:
     found = queries.ask("rejected")
     if not found:
         st.caption(t("pipeline.nothing_rejected"))
+        _last_retry()
         return
     heads = [t(f"pipeline.rejected.{key}") for key in ("reason", "detail", "example", "messages")]
     st.html(
@@ -210,6 +212,41 @@ def _rejected() -> None:
         )
     )
     st.caption(t("pipeline.rejected.retry"))
+    _send_again({row["reason"]: row["messages"] for row in found})
+    _last_retry()
+
+
+def _send_again(messages: dict[str, int]) -> None:
+    """An operator asks a worker to send them again; the pages themselves write nothing into the store."""
+    if not access.is_operator():
+        return
+    with st.popover(t("pipeline.retry"), icon=":material/replay:"):
+        st.caption(t("pipeline.retry.help"))
+        names = {"": t("pipeline.retry.all", n=show.count(sum(messages.values())))}
+        for reason, n in messages.items():
+            names[reason] = t(
+                "pipeline.retry.some", reason=term("rejected", reason), n=show.count(n)
+            )
+        chosen = st.selectbox(
+            t("pipeline.retry.which"), list(names),
+            format_func=lambda key: markup.plain(names.get(key, key)), key="retry",
+        )  # fmt: skip
+        pressed = st.button(t("pipeline.retry"), key="retry_now", type="primary")
+        if pressed and access.tell("retry_wanted", {"reason": chosen, "by": access.viewer()}):
+            st.toast(t("pipeline.retry.asked"))
+
+
+def _last_retry() -> None:
+    """What came of the newest request of the last day."""
+    events = queries.events(controls.scope(RANGES["24h"], ""))
+    if asked := [event for event in events if event["kind"] == "retry_wanted"]:
+        done = [
+            e for e in events if e["kind"] == "retried" and e.get("of") == asked[-1]["event_id"]
+        ]
+        event = done[-1] if done else asked[-1]
+        key = "pipeline.retry.done" if done else "pipeline.retry.waiting"
+        said = t(key, at=show.moment(event["at"], viewer_offset()), what=retry_label(event))
+        st.caption(markup.plain(said))
 
 
 def _text(value: object) -> str:
