@@ -444,7 +444,11 @@ def evidence(workload: str) -> list[dict[str, Any]]:
 
 
 def slices(scope: Scope, by: str, offset: int) -> list[Slice]:
-    """What providers did, by model, stage or hour of the viewer's day."""
+    """What providers did, by model, stage or hour of the viewer's day; by language or tool, the most frequent ones."""
+    if by in ("language", "tool"):
+        found = ask("answers", seconds=scope.seconds, workload=scope.workload, by=by)
+        busiest = list(dict.fromkeys(row["slice"] for row in found))
+        return [Slice(**row) for row in sorted(found, key=lambda row: busiest.index(row["slice"]))]
     found = ask("slices", seconds=scope.seconds, workload=scope.workload, by=by, offset=offset)
     return [Slice(**row) for row in found]
 

@@ -312,4 +312,6 @@ class ScoredCall(msgspec.Struct, frozen=True, kw_only=True):
     checks_version: int
     findings: tuple[str, ...]
     doubts: tuple[str, ...]
+    language: str = ""  # of the user's message, e.g. "zh", "latin"; "" if it cannot be told
+    tools_called: tuple[str, ...] = ()  # names of the tools the answer calls, each once
     pair: Pair | None = None  # of a shadow call; a row of the `pairs` table

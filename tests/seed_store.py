@@ -160,7 +160,7 @@ INSERT INTO calls (
     cache_read_input_tokens, cache_write_5m_input_tokens, cache_write_1h_input_tokens,
     output_tokens, reasoning_output_tokens, usage_estimated, cost, currency, price_id,
     cost_estimated, cost_unknown, gateway_cost_usd, quality, checks, evidence, checks_version,
-    findings, doubts
+    findings, doubts, language, tools_called
 )
 WITH
     toDateTime64('{start:%Y-%m-%d %H:%M:%S}', 3, 'UTC') AS begin,
@@ -228,7 +228,10 @@ SELECT
        if(number % 3 = 0, '{HOSTILE}', 'argument "path" is missing'))) AS evidence,
     {CHECKS_VERSION} AS checks_version,
     if(failure_ = 'truncated_stream', ['missing_message_stop'], []) AS findings,
-    if(number % 1999 = 0, ['started_in_future'], []) AS doubts
+    if(number % 1999 = 0, ['started_in_future'], []) AS doubts,
+    multiIf({_random(19)} < 0.5, 'zh', {_random(19)} < 0.9, 'latin', '') AS language,
+    multiIf(workload_ != 'code-agent' OR failure_ != '', [], number % 997 = 0, ['{HOSTILE}'],
+            {_random(20)} < 0.5, ['read_file'], {_random(20)} < 0.8, ['read_file', 'edit_file'], []) AS tools_called
 FROM numbers({calls})
 """)
 

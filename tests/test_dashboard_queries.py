@@ -235,6 +235,32 @@ def test_parts_add_up_and_are_the_rows(by: str, column: str | None, raw: Raw) ->
     assert sum(s.calls for s in found) == sum(t.calls for t in queries.sums(SUPPORT))
 
 
+@pytest.mark.parametrize("by", ["language", "tool"])
+def test_parts_by_language_and_tool_are_the_rows(by: str, raw: Raw) -> None:
+    """An answer that calls two tools stands in both parts; one that calls none in the part without a name."""
+    scope = Scope(RANGES["all"], "code-agent", "USD")
+    found = queries.slices(scope, by, 0)
+    seen = set()
+    for provider in {s.provider for s in found}:
+        for r in users(raw, scope, provider):
+            seen |= {(provider, name) for name in _parts(r, by)}
+    assert {(s.provider, s.slice) for s in found} == seen
+    for s in found:
+        mine = [r for r in users(raw, scope, s.provider) if s.slice in _parts(r, by)]
+        timed = [r["duration_ms"] for r in mine if r["duration_ms"] is not None]
+        assert s.calls == len(mine)
+        assert s.failed == sum(r["failure"] not in ("", "cancelled") for r in mine)
+        assert s.quality_sum == sum(r["quality"] for r in mine if r["quality"] is not None)
+        assert sum(s.duration_buckets.values()) == len(timed)
+        if timed:
+            exact = sorted(timed)[max(1, -(-len(timed) // 2)) - 1]
+            assert stats.quantile(s.duration_buckets, 0.5) == pytest.approx(exact, rel=0.0101)
+
+
+def _parts(row: dict[str, Any], by: str) -> list[str]:
+    return [row["language"]] if by == "language" else row["tools_called"] or [""]
+
+
 def test_a_heatmap_holds_every_timed_call(raw: Raw) -> None:
     cells = heat(queries.timeline(ALL), "duration_buckets")
     timed = [r["duration_ms"] for r in raw if r["arm"] != "shadow" and r["duration_ms"] is not None]

@@ -15,7 +15,14 @@ from pipeline.catalog import load_catalog
 from pipeline.formats.cutover import encode
 from pipeline.rules import load_checks
 from pipeline.scoring.redact import MASK
-from pipeline.scoring.score import MOST_TOKENS_BELIEVED, Rules, believed_start, score_message
+from pipeline.scoring.score import (
+    LONGEST_NAME,
+    MOST_TOKENS_BELIEVED,
+    MOST_TOOLS,
+    Rules,
+    believed_start,
+    score_message,
+)  # fmt: skip
 from pipeline.verdicts.plan import Endpoint, Match, Name, Plan, Stage, Workload
 
 D = Decimal
@@ -266,6 +273,33 @@ def test_a_believed_start_lies_between_2020_and_just_after_its_arrival(
     believed, doubts = believed_start(start, received)
     assert (believed == start) is not bool(doubts) or believed == received
     assert 1_577_836_800_000 <= believed <= received + 600_000
+
+
+@pytest.mark.parametrize(
+    ("said", "language"),
+    [
+        ("Where is my parcel?", "latin"), ("我的包裹到哪里了？", "zh"), ("荷物はどこですか。", "ja"), ("", ""), ("12345 ?!", ""),
+        ("请把下面这句翻译成中文：The parcel left our warehouse this morning.", ""),
+    ],
+)  # fmt: skip
+def test_a_call_is_told_by_the_language_of_its_users_message_though_it_failed(
+    said: str, language: str
+) -> None:
+    request = json.dumps({"model": "claude-sonnet-4-5", "messages": [{"role": "user", "content": said}]})  # fmt: skip
+    assert score(request=request, response=message()).language == language
+    failed = score(request=request, response=error("overloaded_error"), http_status=529)
+    assert (failed.language, failed.tools_called) == (language, ())
+
+
+def test_the_tools_an_answer_calls_are_kept_each_once_and_without_keys() -> None:
+    key = "sk-ant-api03-" + "a1B2" * 12
+    names = ["read_file", "edit_file", "read_file", key, "x" * 500]
+    calls = [{"type": "tool_use", "id": f"t{n}", "name": name, "input": {}} for n, name in enumerate(names)]  # fmt: skip
+    assert score(response=message()).tools_called == ()
+    found = score(response=message(content=calls)).tools_called
+    assert found == ("read_file", "edit_file", MASK, "x" * LONGEST_NAME)
+    many = [{"type": "tool_use", "id": f"t{n}", "name": f"tool {n}", "input": {}} for n in range(100)]  # fmt: skip
+    assert len(score(response=message(content=many)).tools_called) == MOST_TOOLS
 
 
 def test_the_same_bytes_give_the_same_rows() -> None:

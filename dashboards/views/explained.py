@@ -20,7 +20,7 @@ MINI = Markup(
 MINI_LINE = Markup(
     '<div><i class="dot" style="background:{}"></i>{}<span title="{}">{}</span></div>'
 )
-SLICES = ("model", "hour", "stage")
+SLICES = ("model", "hour", "language", "tool", "stage")
 
 
 def cost(scope: Scope, baseline: Sums | None, sides: list[Sums]) -> None:
@@ -248,7 +248,7 @@ def calls_link(words: Markup | str, scope: Scope, provider: str, **filters: str)
 
 
 def parts(scope: Scope, sides: list[Sums]) -> None:
-    """The same figures by model, hour or stage."""
+    """The same figures by model, hour, language, tool or stage."""
     with card("compare.slices"):
         by = controls.in_url(
             "by", list(SLICES), SLICES[0], st.segmented_control,
@@ -257,23 +257,30 @@ def parts(scope: Scope, sides: list[Sums]) -> None:
         shown = {s.provider for s in sides}
         found = [s for s in queries.slices(scope, by, viewer_offset()) if s.provider in shown]
         heads = [
-            t(f"slice.{by}"),
+            markup.HINT.format(t(f"slice.{by}.help"), t(f"slice.{by}")),
             *(
                 markup.HINT.format(t(f"slice.{k}.help"), t(f"slice.{k}"))
                 for k in ("calls", "failures", "ttft", "duration", "quality")
             ),
         ]
-        st.html(markup.table(heads, [_slice(s) for s in found]))
+        st.html(markup.table(heads, [_slice(s, by) for s in found]))
         csv_button(slice_rows(scope, by, found), f"by-{by}-{scope.workload}.csv", "slice_csv")
 
 
-def _slice(s: Slice) -> list[Markup | str]:
+def slice_name(name: str, by: str) -> str:
+    """What people call a part; one without a name is unknown, or the answers that call no tool."""
+    if by == "language" and name:
+        return term("tongue", name)
+    return name or (t("slice.no_tool") if by == "tool" else show.UNKNOWN)
+
+
+def _slice(s: Slice, by: str) -> list[Markup | str]:
     return [
         Markup("{}<small>{}</small>").format(
-            s.slice or show.UNKNOWN, markup.provider(s.provider, language(), theme())
+            slice_name(s.slice, by), markup.provider(s.provider, language(), theme())
         ),
         show.count(s.calls),
-        _rate_cell(s.failure_rate),
+        markup.UNKNOWN if by == "tool" and s.slice else _rate_cell(s.failure_rate),
         _latency_cell(s.first_token_buckets),
         _latency_cell(s.duration_buckets),
         _rate_cell(s.quality),

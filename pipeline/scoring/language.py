@@ -5,7 +5,8 @@ English, French and all others in that alphabet are one, because short texts do 
 """
 
 import re
-from functools import cached_property
+from collections.abc import Mapping
+from functools import cached_property, lru_cache
 
 import msgspec
 
@@ -55,6 +56,11 @@ def language_asked_for(rules: LanguageRules, message: str) -> str:
     return _main(units) if _only_one(units) else ""
 
 
+def language_of_message(message: str) -> str:
+    """The language of a user's message, however short; "" if it has no words or mixes languages."""
+    return _main(_units(message[:_SAMPLE]))
+
+
 def language_of(rules: LanguageRules, text: str) -> str:
     """The language most of a text is in, "" if it is too short, mixed or mostly code."""
     units = _units(_prose(text[: _SAMPLE * 2])[:_SAMPLE])
@@ -68,7 +74,8 @@ def _prose(text: str) -> str:
     return _LINE_OF_CODE.sub(" ", text) if "{" in text or ";" in text else text
 
 
-def _units(text: str) -> dict[str, float]:
+@lru_cache(maxsize=16)  # a call's texts are asked about more than once
+def _units(text: str) -> Mapping[str, float]:
     """How much of each script a text holds; scripts it has nothing of are left out."""
     if text.isascii():
         return {"latin": len(text.split()) * _WORD} if _RUN.search(text) else {}
@@ -81,7 +88,7 @@ def _units(text: str) -> dict[str, float]:
     return found
 
 
-def _main(units: dict[str, float]) -> str:
+def _main(units: Mapping[str, float]) -> str:
     """The script with most of the units, "" if none is clearly ahead."""
     if not units:
         return ""
@@ -89,6 +96,6 @@ def _main(units: dict[str, float]) -> str:
     return name if units[name] >= _CLEAR * sum(units.values()) else ""
 
 
-def _only_one(units: dict[str, float]) -> bool:
+def _only_one(units: Mapping[str, float]) -> bool:
     """True unless a second script has more than a few words of its own."""
     return sum(sorted(units.values())[:-1]) <= _A_FEW

@@ -15,12 +15,24 @@ from operator import attrgetter
 
 import msgspec
 
-from pipeline.calls import Arm, Call, Check, Failure, Ignored, Pair, Rejected, ScoredCall, Usage
+from pipeline.calls import (
+    Arm,
+    Call,
+    Check,
+    Exchange,
+    Failure,
+    Ignored,
+    Pair,
+    Rejected,
+    ScoredCall,
+    Usage,
+)  # fmt: skip
 from pipeline.catalog import Catalog
 from pipeline.formats import read_message
 from pipeline.scoring.conversation import conversation_of
 from pipeline.scoring.cost import charged_model, price_call
 from pipeline.scoring.failures import classify
+from pipeline.scoring.language import language_of_message
 from pipeline.scoring.pairs import AGREEMENT_VERSION, compare
 from pipeline.scoring.quality import Checks, check_call, quality
 from pipeline.scoring.redact import redact, redact_bytes
@@ -30,6 +42,8 @@ MOST_TOKENS_BELIEVED = 100_000_000  # ten times the longest context of any model
 OLDEST_BELIEVED = 1_577_836_800_000  # 2020-01-01: no gateway wrote LLM calls before
 CLOCK_SLACK_MS = 10 * 60 * 1000  # a record may be this far ahead of Kafka's clock
 LONGEST_BELIEVED_MS = 24 * 60 * 60 * 1000
+LONGEST_NAME = 128  # characters of a tool's name that are kept: both vendors' APIs allow fewer
+MOST_TOOLS = 16  # different tools of one answer that are kept
 
 _IDS = ("call_id", "request_id", "conversation_id", "shadow_of")
 _WORDS = (
@@ -204,7 +218,17 @@ def score_call(call: Call, received_at: int, rules: Rules) -> ScoredCall:
             *doubted,
             *_doubts(call, provider, duration_ms, first_token_ms),
         ),
+        language=language_of_message(exchange.prompt),
+        tools_called=_tools_called(exchange),
     )
+
+
+def _tools_called(exchange: Exchange) -> tuple[str, ...]:
+    """The names of the tools the answer calls, each once, in order; a name is cut where it is no name any more."""
+    if not exchange.tool_calls:
+        return ()
+    names = dict.fromkeys(made.name for made in exchange.tool_calls if made.name)
+    return tuple(redact(name[:LONGEST_NAME]) for name in list(names)[:MOST_TOOLS])
 
 
 def believed_start(started_at: int | None, received_at: int) -> tuple[int, tuple[str, ...]]:
