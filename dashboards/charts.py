@@ -13,7 +13,12 @@ Row = Mapping[str, Any]
 GRID: dict[str, Any] = {"domain": False, "ticks": False, "tickCount": 5}
 EXPECTED = "#C9822B"  # what is forecast
 MARK = "#7F8694"  # stage changes and plans
-SHAPES = {"stage_changed": "triangle-down", "verdict": "diamond", "deadline": "square"}
+SHAPES = {
+    "stage_changed": "triangle-down",
+    "verdict": "diamond",
+    "deadline": "square",
+    "plan": "cross",
+}
 KIND_COLORS = {  # input, cache read, cache write, output
     "light": ["#0B6E6E", "#8CC5BF", "#C9A227", "#33508A"],
     "dark": ["#4FC3B8", "#1F6D66", "#E0C25A", "#8FB0EA"],

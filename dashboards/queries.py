@@ -24,6 +24,7 @@ from pipeline import savings as saved
 from pipeline import stats
 from pipeline.catalog import Catalog, Rate
 from pipeline.net import free_tokens_left, monthly_costs
+from pipeline.progress import PlanVersion, frozen
 from pipeline.savings import Saving
 from pipeline.scoring.net_cost import NetCost
 from pipeline.settings import Settings
@@ -416,6 +417,16 @@ def plan() -> Plan | None:
     """The plan in force; None when none was recorded."""
     found = ask("plan")
     return msgspec.json.decode(found[0]["document"], type=Plan) if found else None
+
+
+def frozen_plan() -> tuple[PlanVersion | None, list[PlanVersion]]:
+    """The plan as it stood when the first calls were stored (None: there was none), and the changes since."""
+    found = ask_if_there("plans") or []
+    versions = [
+        PlanVersion(row["recorded_at"], row["plan_hash"], row["set_by"], msgspec.json.decode(row["document"], type=Plan))
+        for row in found
+    ]  # fmt: skip
+    return frozen(versions, found[0]["begun"] if found else None)
 
 
 def events(scope: Scope) -> list[dict[str, Any]]:

@@ -7,7 +7,6 @@ them gives the same verdicts to the bit.
 """
 
 import logging
-import pwd
 from bisect import bisect_right
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ import msgspec
 
 from pipeline.catalog import Catalog
 from pipeline.gathering import Gatherer, OvertakenError
-from pipeline.plan_file import read_courses, write_courses
+from pipeline.plan_file import owner, read_courses, write_courses
 from pipeline.store import verdicts as store
 from pipeline.store.connect import Client
 from pipeline.store.verdicts import Epoch
@@ -221,7 +220,7 @@ class Judge:
             epoch_hash=fresh,
             plan_hash=plan_hash(plan),
             starts_at=now if before else 0,
-            set_by=_owner(self.plan_path),
+            set_by=owner(self.plan_path),
             after_data=store.any_data(self.client, workload, provider),
             gates=msgspec.json.encode(gates_of(plan, workload)).decode(),
         )
@@ -430,18 +429,6 @@ def _most(verdict: Verdict) -> float:
     """log e against "no harm", the harms' number taken off."""
     found = [g.log_e_rollback for g in verdict.gates if g.log_e_rollback is not None]
     return max(found, default=0.0) - log(max(1, len(found)))
-
-
-def _owner(file: Path) -> str:
-    """Who wrote the plan: the owner of its file, as the system names him."""
-    try:
-        number = file.stat().st_uid
-    except OSError:
-        return ""
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return str(number)
 
 
 def _verdict_event(row: dict[str, Any], before: str) -> Event:

@@ -4,6 +4,7 @@ Beside it lies the record of the autopilot, where a workload has one: the judgin
 and every tap reads it, so both need the same folder.
 """
 
+import pwd
 from pathlib import Path
 
 import msgspec
@@ -54,6 +55,18 @@ def _told(value: object) -> str:
     if not isinstance(value, dict):
         return str(value)
     return ", ".join(f"{k} {_told(v)}" for k, v in value.items() if v not in (None, {}, ()))
+
+
+def owner(path: Path) -> str:
+    """Who wrote the plan: the owner of its file, as the system names him."""
+    try:
+        number = path.stat().st_uid
+    except OSError:
+        return ""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
 
 
 def start_plan(path: Path) -> bool:

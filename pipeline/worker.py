@@ -28,6 +28,7 @@ from pipeline.intake import AssignmentLostError, Intake, Message
 from pipeline.judging import TICK_SECONDS, Judge
 from pipeline.kafka import FORMAT_HEADER, LARGEST_MESSAGE, PRODUCER_HEADER, KafkaError
 from pipeline.lanes import Lanes
+from pipeline.plan_file import owner
 from pipeline.rejected import Asked, asked, retry
 from pipeline.rejecting import RejectingWatch
 from pipeline.rules import RulesFile
@@ -259,7 +260,8 @@ class _Worker:
                 service.insert_partition_ends, self.client, self.intake.cluster, ends, now
             )
             if new := self.rules.unrecorded_plan():
-                await asyncio.to_thread(service.insert_plan, self.client, *new)
+                by = owner(self.settings.plan)
+                await asyncio.to_thread(service.insert_plan, self.client, *new, by)
                 self.rules.recorded()
         except (StoreError, OSError) as error:
             log.warning("probe is not stored: %s", error)

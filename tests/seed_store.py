@@ -290,8 +290,23 @@ def _seed_account(client: Client, end: datetime, calls: int) -> None:
 
 
 def _seed_plan(client: Client, start: datetime) -> None:
-    document = json.dumps(plan_document(start), ensure_ascii=False)
-    client.insert("plans", [["seed-plan", document]], column_names=["plan_hash", "document"])
+    """The plan as it was frozen, and the one in force, in which the game's last stage is later."""
+    frozen = plan_document(start)
+    frozen["workloads"]["game"]["stages"][-1]["from"] = _iso(_at(start, 0.7))
+    versions = [("frozen-plan", start, "Li Na", frozen), ("seed-plan", _at(start, 0.6), "Chen Wei", plan_document(start))]  # fmt: skip
+    client.insert(
+        "plans",
+        [
+            [name, at, json.dumps(document, ensure_ascii=False)]
+            for name, at, _, document in versions
+        ],
+        column_names=["plan_hash", "recorded_at", "document"],
+    )
+    client.insert(
+        "plan_changes",
+        [[at, name, by] for name, at, by, _ in versions],
+        column_names=["recorded_at", "plan_hash", "set_by"],
+    )
 
 
 def _seed_events(client: Client, start: datetime) -> None:

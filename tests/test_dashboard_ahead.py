@@ -1,6 +1,6 @@
 """When the migration will be where, gates on their own scale, and why costs differ: all from values alone."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import msgspec
@@ -11,8 +11,9 @@ from dashboards.access import role_of
 from dashboards.markup import link, plain
 from dashboards.views.rollout import folded
 from pipeline.catalog import Catalog
+from pipeline.progress import PlanVersion, frozen
 from pipeline.scoring.net_cost import NetCost
-from pipeline.verdicts.plan import Workload
+from pipeline.verdicts.plan import Plan, Workload
 
 DAY = ahead.DAY_MS
 START = round(datetime(2026, 11, 1, tzinfo=UTC).timestamp() * 1000)
@@ -175,3 +176,48 @@ def test_calls_of_unknown_cost_are_counted_with_their_providers_row() -> None:
     unknown = NetCost(begin=november, provider="p", currency="", calls=2, unlisted=2)
     alone = NetCost(begin=november, provider="q", currency="", calls=3, unlisted=3)
     assert folded([priced, unknown, alone]) == [(priced, 7, 3), (alone, 3, 3)]
+
+
+VERSIONS = [("b", 2), ("a", 1), ("b", 3), ("a", 5)]  # hash, when
+
+
+@pytest.mark.parametrize(
+    ("begun", "kept", "changes"),
+    [(None, "a", ""), (0, "a", "ba"), (1, "a", "ba"), (2.5, "b", "a"), (4, "b", "a"), (9, "a", "")],
+)
+def test_the_plan_is_frozen_when_the_first_calls_come(begun, kept, changes) -> None:
+    """Before any call nothing is frozen; a plan that came after the first calls is frozen as it came."""
+
+    def at(hours: float) -> datetime:
+        return datetime(2026, 11, 1, tzinfo=UTC) + timedelta(hours=hours)
+
+    plan = Plan(migration="m", baseline="x", endpoints={}, workloads={})
+    versions = [PlanVersion(at(hours), name, "ann", plan) for name, hours in VERSIONS]
+    frozen_, since = frozen(versions, None if begun is None else at(begun))
+    assert frozen_ is not None
+    assert (frozen_.plan_hash, "".join(v.plan_hash for v in since)) == (kept, changes)
+    assert frozen([], None) == (None, [])
+
+
+def test_a_stored_forecast_counts_its_days_from_the_verdict_on() -> None:
+    """As `pipeline.verdicts.shown` writes it: conversations and days at 10, 50 and 90 %."""
+    told = {"conversations_p10": 4, "conversations_p50": 9, "conversations_p90": None, "reachable": True,
+            "days_p10": 0.5, "days_p50": 2.0, "days_p90": None}  # fmt: skip
+    gate = {"gate": "failure", "state": "open", "margin": 0.01, "needed_promote": 3.0, "needed_rollback": 4.6, "forecast": told}  # fmt: skip
+    at = datetime(2026, 11, 6, tzinfo=UTC)
+    row = {
+        "at": at, "workload": "w", "candidate": "kimi", "provider": "moonshot", "model": "m", "epoch": 1,
+        "verdict": "HOLD", "since": at, "reason_en": "", "reason_zh": "", "stage": "one", "share": 0.1,
+        "units_baseline": 1, "units_candidate": 1, "late_calls": 0, "gates": msgspec.json.encode([gate]).decode(),
+    }  # fmt: skip
+    (read,) = verdicts.read(row).gates
+    assert (read.promote_threshold, read.rollback_threshold) == (3.0, 4.6)
+    assert read.forecast == verdicts.Forecast(
+        conversations=9, least=4, most=None, in_time=True,
+        ready_at=START + 7 * DAY, ready_at_least=round(START + 5.5 * DAY), ready_at_most=None,
+    )  # fmt: skip
+    never = told | {"conversations_p50": None, "days_p50": None}
+    gates = msgspec.json.encode([gate | {"forecast": never}]).decode()
+    said = verdicts.read(row | {"gates": gates})
+    assert said.slowest is not None
+    assert said.slowest.forecast.conversations is None

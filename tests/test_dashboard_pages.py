@@ -99,6 +99,23 @@ def test_gates_and_verdicts_are_shown_with_their_reasons_and_hostile_text_stays_
     assert "Similar text" in mirrored
 
 
+def test_rollout_shows_the_frozen_plan_and_says_what_was_changed_since(
+    seeded_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(seeded_settings, monkeypatch)
+    frozen, changes = queries.frozen_plan()
+    assert frozen is not None
+    assert (frozen.plan_hash, [c.plan_hash for c in changes]) == ("frozen-plan", ["seed-plan"])
+    assert frozen.plan.workloads["game"] != changes[0].plan.workloads["game"]
+    app = run("rollout", "en")
+    (said,) = [
+        c.value.replace("\\", "") for c in app.caption if "frozen-plan" in c.value.replace("\\", "")
+    ]
+    assert "written by Li Na" in said
+    assert "Changed 1 × since" in said
+    assert "by Chen Wei" in said
+
+
 @pytest.mark.parametrize("agreed", [{}, AGREED], ids=["list prices", "grants and plans"])
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_cost_by_month_says_how_to_add_terms_where_none_are_agreed(

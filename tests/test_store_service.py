@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from pipeline.store.connect import rows
-from pipeline.store.service import insert_events
+from pipeline.store.service import insert_events, insert_plan
 
 AT = 1_795_000_000_000
 STAGE = {"event_id": "e1", "at": AT, "kind": "stage_changed", "workload": "chat", "stage": "half"}
@@ -49,3 +49,18 @@ def test_an_event_that_cannot_be_stored_does_not_keep_the_others_out(
     insert_events(store, "c", [UNSOUND[number], STAGE])
     assert len(rows(store, "SELECT * FROM v_events")) == 1
     assert not rows(store, "SELECT * FROM v_mirroring")
+
+
+def test_a_plan_is_recorded_each_time_it_comes_into_force_and_not_at_every_start(
+    store: Any,
+) -> None:
+    for name, by in [("a", "ann"), ("a", "ann"), ("b", "bob"), ("a", "ann"), ("a", "eve")]:
+        insert_plan(store, name, f'{{"plan": "{name}"}}', by)
+    found = rows(store, "SELECT * FROM v_plans ORDER BY recorded_at")
+    assert [(row["plan_hash"], row["set_by"], row["document"]) for row in found] == [
+        ("a", "ann", '{"plan": "a"}'),
+        ("b", "bob", '{"plan": "b"}'),
+        ("a", "ann", '{"plan": "a"}'),
+    ]
+    assert found[0]["begun"] is None
+    assert store.command("SELECT plan_hash FROM v_plan") == "a"

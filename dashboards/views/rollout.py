@@ -19,7 +19,7 @@ from dashboards.views.export import report_button
 from dashboards.views.feed import event_feed, stage_label, verdict_label
 from dashboards.views.parts import card, csv_button, draw, viewer_offset
 from dashboards.words import language, named, t, theme
-from pipeline.progress import planned_at, planned_share
+from pipeline.progress import PlanVersion, planned_at, planned_share
 from pipeline.savings import Saving, total
 from pipeline.scoring.net_cost import NetCost
 from pipeline.store.connect import StoreError
@@ -229,11 +229,14 @@ def _burn_up(
     plan: Plan, seconds: int, now: datetime, actual: dict[str, float], verdicts: Sequence[Verdict]
 ) -> None:
     rows = migration_curve(queries.migration(seconds))
-    planned = planned_curve(plan, rows, now)
+    frozen, plan_changes = queries.frozen_plan()
+    planned = planned_curve(frozen.plan if frozen else plan, rows, now)
     changes = queries.stage_changes(controls.scope(seconds, ""))
     marks = [{"at": change["at"], "label": stage_label(change, plan)} for change in changes]
     marks += [{"at": v["at"], "kind": "verdict", "label": verdict_label(v)}
               for v in queries.verdict_changes(controls.scope(seconds, ""))]  # fmt: skip
+    marks += [{"at": change.at, "kind": "plan", "label": plan_label(change)}
+              for change in plan_changes if rows and change.at >= rows[0]["at"]]  # fmt: skip
     if plan.deadline and planned and plan.deadline <= planned[-1]["at"]:
         label = t("rollout.deadline_mark")
         marks.append({"at": plan.deadline, "kind": "deadline", "label": label})
@@ -252,11 +255,40 @@ def _burn_up(
                 expected,
                 marks,
                 ACCENT[theme()],
-                names=(t("rollout.migrated"), t("rollout.planned"), t("rollout.forecast")),
+                names=(t("rollout.migrated"), t("rollout.frozen"), t("rollout.forecast")),
             )
         )
+        if frozen:
+            st.caption(markup.plain(frozen_label(frozen, plan_changes, now)))
     else:
         st.caption(t("nothing_to_draw"))
+
+
+def plan_label(change: PlanVersion) -> str:
+    """That the plan was changed, by whom and to which one."""
+    by = change.set_by or t("rollout.somebody")
+    return t("rollout.plan_changed", by=by, hash=change.plan_hash[:12])
+
+
+def frozen_label(frozen: PlanVersion, changes: Sequence[PlanVersion], now: datetime) -> str:
+    """When the plan was frozen and by whom, and what of it was changed since."""
+    words = t(
+        "rollout.frozen.since",
+        at=show.moment(frozen.at, viewer_offset()),
+        by=frozen.set_by or t("rollout.somebody"),
+        hash=frozen.plan_hash[:12],
+    )
+    if not changes:
+        return words + t("rollout.frozen.unchanged")
+    last, weights = changes[-1], _weights()
+    return words + t(
+        "rollout.frozen.changed",
+        n=len(changes),
+        at=show.moment(last.at, viewer_offset()),
+        by=last.set_by or t("rollout.somebody"),
+        then=show.percent(planned_share(frozen.plan, _ms(now), weights), 0),
+        now=show.percent(planned_share(last.plan, _ms(now), weights), 0),
+    )
 
 
 def migration_curve(found: list[dict[str, Any]]) -> list[dict[str, Any]]:

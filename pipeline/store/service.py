@@ -108,6 +108,10 @@ def insert_partition_ends(
         client.insert("partitions", rows, column_names=names)
 
 
-def insert_plan(client: Client, plan_hash: str, document: str) -> None:
-    """Records the plan in force, as a JSON document."""
+def insert_plan(client: Client, plan_hash: str, document: str, set_by: str = "") -> None:
+    """Records the plan in force, as a JSON document, and who wrote it, unless it is in force already."""
+    newest = client.query("SELECT plan_hash FROM plan_changes ORDER BY recorded_at DESC LIMIT 1")
+    if newest.result_rows == [(plan_hash,)]:
+        return
     client.insert("plans", [[plan_hash, document]], column_names=["plan_hash", "document"])
+    client.insert("plan_changes", [[plan_hash, set_by]], column_names=["plan_hash", "set_by"])
