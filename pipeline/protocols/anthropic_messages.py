@@ -148,13 +148,19 @@ _HANDLERS = {
 
 def answer(message: dict[str, Any]) -> dict[str, Any]:
     """The fields of an Exchange that a message tells."""
-    blocks = dicts(message.get("content"))
+    text, reasoning, tool_calls = "", "", []
+    for block in dicts(message.get("content")):
+        if block.get("type") == "text":
+            text += as_text(block.get("text"))
+        elif block.get("type") == "tool_use":
+            tool_calls.append(_tool_call(block))
+        reasoning += as_text(block.get("thinking"))
     return {
         "response_model": as_text(message.get("model")),
         "response_id": as_text(message.get("id")),
-        "text": "".join(as_text(b.get("text")) for b in blocks if b.get("type") == "text"),
-        "reasoning": "".join(as_text(b.get("thinking")) for b in blocks),
-        "tool_calls": tuple(_tool_call(b) for b in blocks if b.get("type") == "tool_use"),
+        "text": text,
+        "reasoning": reasoning,
+        "tool_calls": tuple(tool_calls),
         "finish_reason": as_text(message.get("stop_reason")),
     }
 
@@ -191,10 +197,12 @@ def _cache_writes(wire: dict[str, Any], findings: list[str]) -> tuple[int | None
     """
     total = count(wire.get("cache_creation_input_tokens"), findings)
     split = as_dict(wire.get("cache_creation"))
+    if not split:
+        return total, None
     short = count(split.get("ephemeral_5m_input_tokens"), findings)
     long = count(split.get("ephemeral_1h_input_tokens"), findings)
     if total is None or (short or 0) + (long or 0) == total:
-        return (short, long) if split else (total, None)
+        return short, long
     return total, None
 
 

@@ -29,6 +29,8 @@ def conversation_in(request: dict[str, Any]) -> str:
     `user`, other forms of `user_id` and `prompt_cache_key` name a person or a shared prefix.
     """
     metadata, conversation = as_dict(request.get("metadata")), request.get("conversation")
+    if not metadata and not conversation:
+        return ""
     return (
         _claude_code_session(as_text(metadata.get("user_id")))
         or as_text(metadata.get("conversation_id"))

@@ -16,7 +16,7 @@ _FREE_CHOICES = frozenset({"auto", "none"})
 def asked(request: dict[str, Any]) -> dict[str, Any]:
     """The fields of an Exchange that the request tells."""
     wanted = _wanted_format(request)
-    schema = as_dict(wanted.get("json_schema", wanted)).get("schema")
+    schema = as_dict(wanted.get("json_schema", wanted)).get("schema") if wanted else None
     stream, messages = request.get("stream"), _messages(request)
     return {
         "request_model": as_text(request.get("model")),
@@ -64,7 +64,7 @@ def _last_user_text(request: dict[str, Any], messages: list[dict[str, Any]]) -> 
 
 
 def _tools(request: dict[str, Any]) -> tuple[Tool, ...]:
-    return tuple(_tool(wire) for wire in dicts(request.get("tools")))
+    return tuple(map(_tool, dicts(request.get("tools"))))
 
 
 def _tool(wire: dict[str, Any]) -> Tool:

@@ -10,14 +10,23 @@ from functools import cached_property, lru_cache
 
 import msgspec
 
+from pipeline.scoring.words import AnyWord
+
 _SAMPLE = 800  # characters: enough to tell a script, and few enough to stay cheap
 _CLEAR = 0.8  # the share of a text that its main script must have
 _A_FEW = 6.0  # units
 _JAPANESE = 0.1  # the share of kana from which Chinese characters count as Japanese
-_RUN = re.compile(
-    "(?P<zh>[\u3400-\u9fff]+)|(?P<ja>[\u3040-\u30ff]+)|(?P<ko>[\uac00-\ud7af]+)"
-    "|(?P<ru>[\u0400-\u04ff]+)|(?P<ar>[\u0600-\u06ff]+)|(?P<latin>[A-Za-z\u00c0-\u024f]+)"
-)
+_SCRIPTS = {  # a run of each
+    "zh": re.compile("[\u3400-\u9fff]+"),
+    "latin": re.compile("[A-Za-z\u00c0-\u024f]+"),
+    "ja": re.compile("[\u3040-\u30ff]+"),
+    "ko": re.compile("[\uac00-\ud7af]+"),
+    "ru": re.compile("[\u0400-\u04ff]+"),
+    "ar": re.compile("[\u0600-\u06ff]+"),
+}
+_COMMON = ("zh", "latin")
+_RARE = re.compile("[\u3040-\u30ff\uac00-\ud7af\u0400-\u04ff\u0600-\u06ff]")  # any of the others
+_LETTER = re.compile("[A-Za-z]")
 _WITHOUT_SPACES = ("zh", "ja")  # counted by characters; all others by words
 _WORD = 1.5  # a word weighs about as much as one and a half Chinese characters
 _NOT_PROSE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`|https?://\S+", re.DOTALL)
@@ -36,6 +45,11 @@ class LanguageRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dic
     asks_for: dict[str, str]
 
     @cached_property
+    def named(self) -> AnyWord:
+        """The `names`."""
+        return AnyWord(self.names)
+
+    @cached_property
     def requests(self) -> dict[str, re.Pattern[str]]:
         """The compiled `asks_for`."""
         return {language: re.compile(pattern) for language, pattern in self.asks_for.items()}
@@ -49,7 +63,7 @@ def language_asked_for(rules: LanguageRules, message: str) -> str:
     if len(message) > _SAMPLE:
         return ""
     small = message.lower()
-    if any(map(small.__contains__, rules.names)):
+    if rules.named.is_in(small):
         asked = [language for language, request in rules.requests.items() if request.search(small)]
         return asked[0] if len(asked) == 1 else ""
     units = _units(message)
@@ -78,11 +92,11 @@ def _prose(text: str) -> str:
 def _units(text: str) -> Mapping[str, float]:
     """How much of each script a text holds; scripts it has nothing of are left out."""
     if text.isascii():
-        return {"latin": len(text.split()) * _WORD} if _RUN.search(text) else {}
+        return {"latin": len(text.split()) * _WORD} if _LETTER.search(text) else {}
     found: dict[str, float] = {}
-    for run in _RUN.finditer(text):
-        name = str(run.lastgroup)
-        found[name] = found.get(name, 0) + (len(run[0]) if name in _WITHOUT_SPACES else _WORD)
+    for name in _SCRIPTS if _RARE.search(text) else _COMMON:
+        if runs := _SCRIPTS[name].findall(text):
+            found[name] = len("".join(runs)) if name in _WITHOUT_SPACES else len(runs) * _WORD
     if found.get("ja", 0) > _JAPANESE * found.get("zh", 0):
         found["ja"] += found.pop("zh", 0)
     return found
@@ -90,12 +104,12 @@ def _units(text: str) -> Mapping[str, float]:
 
 def _main(units: Mapping[str, float]) -> str:
     """The script with most of the units, "" if none is clearly ahead."""
-    if not units:
-        return ""
+    if len(units) < 2:
+        return next(iter(units), "")
     name = max(units, key=units.__getitem__)
     return name if units[name] >= _CLEAR * sum(units.values()) else ""
 
 
 def _only_one(units: Mapping[str, float]) -> bool:
     """True unless a second script has more than a few words of its own."""
-    return sum(sorted(units.values())[:-1]) <= _A_FEW
+    return len(units) < 2 or sum(sorted(units.values())[:-1]) <= _A_FEW

@@ -5,7 +5,6 @@ Weights, patterns and limits are data in `facts/checks.yml`; `docs/quality.md` e
 
 from collections.abc import Callable
 from decimal import Decimal
-from functools import lru_cache
 
 import msgspec
 
@@ -18,6 +17,7 @@ from pipeline.scoring.refusal import RefusalRules, refusal_in
 from pipeline.scoring.repetition import RepetitionRules, loop_in
 
 _GOOD = Check(Decimal(1))
+_NOTHING = Decimal(0)
 _QUALITY_STEP = Decimal("0.0001")
 _EVIDENCE_CHARACTERS = 200
 _LOOP_CHARACTERS = 60
@@ -68,18 +68,12 @@ def check_call(
 
 def quality(checks: Checks, results: dict[str, Check]) -> Decimal | None:
     """The weighted mean of the checks that apply, to four digits; None if none does."""
-    rules = checks.checks
-    return _weighted_mean(tuple([(rules[n].weight, check.value) for n, check in results.items()]))
-
-
-@lru_cache(maxsize=1024)  # most calls pass the same checks
-def _weighted_mean(values: tuple[tuple[Decimal, Decimal], ...]) -> Decimal | None:
-    """Of (weight, value) pairs; None if nothing has a weight."""
-    total = sum(weight for weight, _ in values)
-    if not total:
-        return None
-    mean = sum(weight * value for weight, value in values) / total
-    return mean.quantize(_QUALITY_STEP)
+    total = reached = _NOTHING
+    for name, check in results.items():
+        weight = checks.checks[name].weight
+        total += weight
+        reached += weight * check.value
+    return (reached / total).quantize(_QUALITY_STEP) if total else None
 
 
 def _of_failure(failure: FailureFinding) -> dict[str, Check]:

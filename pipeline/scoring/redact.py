@@ -32,78 +32,84 @@ _PATTERN = (
     rf"(?<![A-Za-z0-9])(?:(?P<words>(?i:{'|'.join(_WORDS)}))[A-Za-z0-9_\-.~+/=*]{{6,}}"
     rf"|{'|'.join(_SHAPES)})"
 )
-_BYTES = re.compile(_PATTERN.encode())
+_SECRET = re.compile(_PATTERN, re.ASCII)
 
 # Every secret has one of these signs near its beginning. Looking for them first, with plain searches,
 # makes long bodies cheap: they mostly hold none.
 _SIGNS = (
-    b"sk-", b"bce-v3/", b"ALTAK", b"AKID", b"AKLT", b"AKIA", b"LTAI", b"eyJ", b"AIza",
-    b"ghp", b"gho", b"ghs", b"github_pat", b"glpat", b"hf_", b"hf-", b"xox",
+    "sk-", "bce-v3/", "AK", "LTAI", "eyJ", "AIza",
+    "ghp", "gho", "ghs", "github_pat", "glpat", "hf_", "hf-", "xox",
 )  # fmt: skip
-_SIGN_WORDS = (b"authorization", b"bearer", b"key", b"token", b"secret", b"passw", b"appid")
-_WORD_ENDS = re.compile(
+_SIGN_WORDS = ("authorization", "bearer", "key", "token", "secret", "passw", "appid")
+_WORD = re.compile(  # with what it must go on with; most do not
     rf"(?:bearer\s|(?:authorization|key|token|secret|password|passwd|appid)"
-    rf"(?:[_\- ]?id)?(?:\ provided)?{_SIGN})".encode()
-)  # what a word must go on with; most do not
-_HEX_AND_DOT = bytes(
-    ord("h") if chr(c) in "0123456789abcdef" else ord(".") if chr(c) == "." else ord(" ")
-    for c in range(256)
+    rf"(?:[_\- ]?id)?(?:\ provided)?{_SIGN})",
+    re.ASCII,
 )
-_HEX_KEY = b"h" * 32 + b"."  # Zhipu's keys have no other sign
+_HEX_KEY = re.compile(r"\.(?<=[0-9a-f]{32}\.)")  # Zhipu's keys have no other sign
 _BEFORE, _AFTER = 48, 192  # how far a secret may reach to either side of its sign, runs not counted
-_RUN = re.compile(rb"[A-Za-z0-9_\-.~+/=*]*")
+_RUN = re.compile(r"[A-Za-z0-9_\-.~+/=*]*")
 
 
 def redact(text: str) -> str:
     """The text with every secret replaced by `[redacted]`; the words before it stay."""
-    value = text.encode("utf-8", "surrogatepass")
-    clean = redact_bytes(value)
-    return text if clean is value else clean.decode("utf-8", "surrogatepass")
+    pieces: list[str] = []
+    done = 0
+    for begin, end in _places(text):
+        for match in _SECRET.finditer(text, begin, end):
+            pieces += text[done : match.start()], match["words"] or "", MASK
+            done = match.end()
+    return "".join([*pieces, text[done:]]) if pieces else text
 
 
 def redact_bytes(value: bytes) -> bytes:
     """The same for bytes, which may be anything."""
-    pieces: list[bytes] = []
-    done = 0
-    for begin, end in _places(value):
-        for match in _BYTES.finditer(value, begin, end):
-            pieces += value[done : match.start()], match["words"] or b"", MASK.encode()
-            done = match.end()
-    return b"".join([*pieces, value[done:]]) if pieces else value
+    text = value.decode("latin-1")  # a character for each byte, whatever they mean
+    clean = redact(text)
+    return value if clean is text else clean.encode("latin-1")
 
 
-def _places(value: bytes) -> list[tuple[int, int]]:
+def _places(text: str) -> list[tuple[int, int]]:
     """Begin and end of each part in which there may be a secret, in order and apart."""
     places: list[tuple[int, int]] = []
-    for at in sorted(_signs(value)):
+    for at in sorted(_signs(text)):
         begin, end = max(0, at - _BEFORE), at + _AFTER
         if places and end <= places[-1][1]:
             continue
         if places and begin <= places[-1][1]:
             begin = places.pop()[0]
-        places.append((begin, _run_end(value, end)))
+        places.append((begin, _run_end(text, end)))
     return places
 
 
-def _signs(value: bytes) -> Iterator[int]:
+def _signs(text: str) -> list[int]:
+    found: list[int] = []
     for sign in _SIGNS:
-        if sign in value:
-            yield from _all(value, sign)
-    lower = value.lower()
-    for word in _SIGN_WORDS:
+        if sign in text:
+            found += _all(text, sign)
+    lower = _lower(text)
+    # All words but `bearer` go on with a colon or an equals sign.
+    for word in _SIGN_WORDS if ":" in text or "=" in text else ("bearer",):
         if word in lower:
-            yield from (at for at in _all(lower, word) if _WORD_ENDS.match(lower, at))
-    if len(value) > len(_HEX_KEY):
-        yield from _all(value.translate(_HEX_AND_DOT), _HEX_KEY)
+            found += [at for at in _all(lower, word) if _WORD.match(lower, at)]
+    if "." in text:
+        found += [match.start() for match in _HEX_KEY.finditer(text)]
+    return found
 
 
-def _all(value: bytes, part: bytes) -> Iterator[int]:
-    at = value.find(part)
+def _lower(text: str) -> str:
+    """In small letters, every character at its place: one capital becomes two small characters."""
+    lower = text.lower()
+    return lower if len(lower) == len(text) else text.replace("\u0130", "I").lower()
+
+
+def _all(text: str, part: str) -> Iterator[int]:
+    at = text.find(part)
     while at >= 0:
         yield at
-        at = value.find(part, at + 1)
+        at = text.find(part, at + 1)
 
 
-def _run_end(value: bytes, at: int) -> int:
-    run = _RUN.match(value, at)
+def _run_end(text: str, at: int) -> int:
+    run = _RUN.match(text, at)
     return run.end() if run else at

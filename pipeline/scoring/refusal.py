@@ -9,6 +9,8 @@ from functools import cached_property
 
 import msgspec
 
+from pipeline.scoring.words import AnyWord
+
 _QUOTES = str.maketrans({"“": '"', "”": '"', "「": '"', "」": '"'})
 _PART = re.compile(r"<(\w+)>")
 _SENTENCE = re.compile(r"[^.!?。！？\n]+")
@@ -34,6 +36,16 @@ class RefusalRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict
     patterns: ByLanguage
     not_spoken: tuple[str, ...]
     lookalikes: tuple[str, ...]
+
+    @cached_property
+    def english_sign(self) -> AnyWord:
+        """What an English refusal always holds one of."""
+        return AnyWord(self.signs.en)
+
+    @cached_property
+    def chinese_sign(self) -> AnyWord:
+        """What a Chinese refusal always holds one of."""
+        return AnyWord(self.signs.zh)
 
     @cached_property
     def english(self) -> re.Pattern[str]:
@@ -65,7 +77,7 @@ class RefusalRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict
 def refusal_in(rules: RefusalRules, text: str) -> str:
     """The words at the head of the text that refuse, "" if none do."""
     head = text[: rules.head_characters].lower().replace("’", "'")
-    if not (_any_in(head, rules.signs.en) or _any_in(head, rules.signs.zh)):
+    if not rules.english_sign.is_in(head) and not rules.chinese_sign.is_in(head):
         return ""
     for sentence in _SENTENCE.findall(rules.aside.sub(" ", head.translate(_QUOTES))):
         found = _search(rules, sentence)
@@ -75,11 +87,7 @@ def refusal_in(rules: RefusalRules, text: str) -> str:
 
 
 def _search(rules: RefusalRules, sentence: str) -> re.Match[str] | None:
-    found = rules.chinese.search(sentence) if _any_in(sentence, rules.signs.zh) else None
-    if not found and _any_in(sentence, rules.signs.en):
+    found = rules.chinese.search(sentence) if rules.chinese_sign.is_in(sentence) else None
+    if not found and rules.english_sign.is_in(sentence):
         found = rules.english.search(sentence)
     return found
-
-
-def _any_in(text: str, signs: tuple[str, ...]) -> bool:
-    return any(map(text.__contains__, signs))

@@ -314,10 +314,13 @@ def _span(start: int, end: int | None) -> int | None:
 def _doubts(
     call: Call, provider: str, duration_ms: int | None, first_token_ms: int | None
 ) -> list[str]:
-    known = {
-        "model_missing": call.exchange.request_model or call.exchange.response_model,
-        "provider_missing": provider,
-        "end_not_believed": call.ended_at is None or duration_ms is not None,
-        "first_token_not_believed": call.first_token_at is None or first_token_ms is not None,
-    }
-    return [doubt for doubt, fine in known.items() if not fine]
+    doubts = []
+    if not call.exchange.request_model and not call.exchange.response_model:
+        doubts.append("model_missing")
+    if not provider:
+        doubts.append("provider_missing")
+    if call.ended_at is not None and duration_ms is None:
+        doubts.append("end_not_believed")
+    if call.first_token_at is not None and first_token_ms is None:
+        doubts.append("first_token_not_believed")
+    return doubts
