@@ -41,10 +41,10 @@ def export(client: Client, workload: str, candidate: str) -> bytes:
     if epoch is None or document is None:
         raise EvidenceError(f"no verdict on {workload}/{candidate}; `cutover check` may say why")
     plan = check(msgspec.json.decode(document, type=Plan))
-    provider = plan.endpoints[candidate].provider
     units = store.read_units(client, workload, since=epoch.starts_at)
     about = {"set_by": epoch.set_by, "after_data": epoch.after_data, "starts_at": epoch.starts_at}
-    return bundle(plan, workload, candidate, of_pair(units, workload, provider), epoch.epoch, about)
+    mine = of_pair(units, plan, workload, candidate)
+    return bundle(plan, workload, candidate, mine, epoch.epoch, about)
 
 
 def bundle(
@@ -78,7 +78,7 @@ def account(
         "formulas": FORMULAS,
         "plan_hash": plan_hash(plan),
         "units_hash": units_hash(units),
-        "verdict": summary(verdict, candidate),
+        "verdict": summary(plan, verdict, candidate),
         "path": path,
     }
 

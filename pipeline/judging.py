@@ -9,6 +9,7 @@ them gives the same verdicts to the bit.
 import logging
 from bisect import bisect_right
 from collections import defaultdict, deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from math import log
@@ -24,14 +25,14 @@ from pipeline.store import verdicts as store
 from pipeline.store.connect import Client
 from pipeline.store.verdicts import Epoch
 from pipeline.verdicts.autopilot import Move, Said, leads_to_all, sail, stage_named, steered
-from pipeline.verdicts.conversations import LONGEST, Conversation
+from pipeline.verdicts.conversations import LONGEST, Arrival, Conversation
 from pipeline.verdicts.epochs import proven
 from pipeline.verdicts.gates import resolve
 from pipeline.verdicts.judge import fold, judge, start
 from pipeline.verdicts.plan import Plan, epoch_hash, gates_of, plan_hash
 from pipeline.verdicts.shown import evidence_rows, gate_rows
 from pipeline.verdicts.state import State, currency_of
-from pipeline.verdicts.units import Unit, share_against_baseline
+from pipeline.verdicts.units import Unit, bears, share_against_baseline
 from pipeline.verdicts.verdict import FORMULAS, Facts, Outcome, Verdict
 
 logger = logging.getLogger(__name__)
@@ -60,7 +61,6 @@ class Pair:
 
     candidate: str  # the endpoint's name
     provider: str
-    baseline: str  # its provider
     epoch: Epoch
     state: State
     units: list[Unit] = field(default_factory=list)  # not folded yet
@@ -79,18 +79,13 @@ class Pair:
     def key(self) -> tuple[str, str]:
         return self.epoch.workload, self.candidate
 
-    @property
-    def place(self) -> tuple[int, str]:
-        """The last unit it has, folded or not."""
-        return self.units[-1].place if self.units else self.state.place or (-1, "")
-
-    def bears(self, unit: Unit) -> bool:
-        """True if a unit bears on it."""
-        return (
-            unit.workload == self.epoch.workload
-            and unit.provider in (self.baseline, self.provider)
-            and unit.assigned_at >= self.epoch.starts_at
-        )
+    def among(self, units: Iterable[Unit], plan: Plan) -> list[Unit]:
+        """The units that bear on it, in this epoch."""
+        return [
+            unit
+            for unit in units
+            if bears(unit, plan, *self.key) and unit.assigned_at >= self.epoch.starts_at
+        ]
 
     def failures_by(self, complete_to: int) -> list[Unit]:
         """Takes out those that came up to then, in order: no other can come before."""
@@ -144,8 +139,8 @@ class Judge:
         for _ in range(STEPS):
             step = gatherer.step(plan, now)
             for pair in self._pairs.values():
-                pair.units += [unit for unit in step.units if pair.bears(unit)]
-                pair.failures += [unit for unit in step.failures if pair.bears(unit)]
+                pair.units += pair.among(step.units, plan)
+                pair.failures += pair.among(step.failures, plan)
             if not step.more:
                 break
         self._look_at_account(plan, now)
@@ -174,7 +169,7 @@ class Judge:
         currency = currency_of(gates_of(plan, workload)) or self.report_currency
         unit = conversation.unit(self._convert, currency, lambda key, name: shares(plan, key, name))
         cost = None if unit.cost is None else unit.cost.quantize(COST_DIGITS)
-        return msgspec.structs.replace(unit, cost=cost)
+        return msgspec.structs.replace(unit, cost=cost, model=_model(plan, conversation.first))
 
     def _convert(self, amount: Decimal, currency: str, to: str, at_ms: int) -> Decimal | None:
         rate = self.catalog.fx(currency, to, at_ms)
@@ -212,7 +207,9 @@ class Judge:
         self, plan: Plan, key: tuple[str, str], fresh: str, before: Epoch | None, now: int
     ) -> Epoch:
         workload, candidate = key
-        provider = plan.endpoints[candidate].provider
+        endpoint = plan.endpoints[candidate]
+        is_alone = plan.endpoint_of(workload, endpoint.provider) == candidate
+        models = () if is_alone else endpoint.named_models
         epoch = Epoch(
             workload=workload,
             candidate=candidate,
@@ -221,7 +218,7 @@ class Judge:
             plan_hash=plan_hash(plan),
             starts_at=now if before else 0,
             set_by=owner(self.plan_path),
-            after_data=store.any_data(self.client, workload, provider),
+            after_data=store.any_data(self.client, workload, endpoint.provider, models),
             gates=msgspec.json.encode(gates_of(plan, workload)).decode(),
         )
         store.insert_epoch(self.client, epoch)
@@ -230,25 +227,24 @@ class Judge:
     def _pair(self, plan: Plan, epoch: Epoch, said: dict[str, Any] | None) -> Pair:
         """A pair with its memory as kept, and the units since."""
         kept = store.read_state(self.client, epoch, FORMULAS)
-        provider = plan.endpoints[epoch.candidate].provider
-        gates = gates_of(plan, epoch.workload)
-        state = kept or start(gates, workload=epoch.workload, candidate=provider, epoch=epoch.epoch)
+        workload, candidate = epoch.workload, epoch.candidate
+        provider, gates = plan.endpoints[candidate].provider, gates_of(plan, workload)
+        arm = plan.arm_key(candidate)
+        state = kept or start(gates, workload=workload, candidate=arm, epoch=epoch.epoch)
         state.gates = gates  # the horizon may have changed, which begins no epoch
-        pair = Pair(
-            candidate=epoch.candidate, provider=provider, epoch=epoch, state=state,
-            baseline=plan.endpoints[plan.baseline].provider,
-        )  # fmt: skip
+        pair = Pair(candidate=candidate, provider=provider, epoch=epoch, state=state)
         if said and said["epoch"] == epoch.epoch:
             pair.shown, pair.since = said["verdict"], said["since_ms"]
+        both, place = (plan.endpoints[plan.baseline].provider, provider), state.place or (-1, "")
         while units := store.read_units(
-            self.client, epoch.workload, providers=(pair.baseline, provider), after=pair.place,
-            since=epoch.starts_at, limit=UNITS_AT_ONCE,
+            self.client, workload, providers=both, after=place, since=epoch.starts_at,
+            limit=UNITS_AT_ONCE,
         ):  # fmt: skip
-            pair.state = fold(pair.state, units)
-        pair.failures = store.read_failures(
-            self.client, epoch.workload, (pair.baseline, provider), since=epoch.starts_at,
-            after=pair.state.told.place,
-        )  # fmt: skip
+            pair.state, place = fold(pair.state, pair.among(units, plan)), units[-1].place
+        failures = store.read_failures(
+            self.client, workload, both, since=epoch.starts_at, after=state.told.place
+        )
+        pair.failures = pair.among(failures, plan)
         return pair
 
     # Verdicts
@@ -410,13 +406,21 @@ class Judge:
 
 
 def shares(plan: Plan, workload: str, stage: str) -> dict[str, float]:
-    """Provider → its share against the baseline alone in a stage; empty where one share says it all."""
+    """Candidate (`Plan.arm_key`) → its share against the baseline alone in a stage; empty where one share says it all."""
     planned = plan.workloads[workload]
     found = stage_named(planned, stage)
     if found is None or len(planned.candidates) < 2:
         return {}
     against = {name: share_against_baseline(found.shares, name) for name in planned.candidates}
-    return {plan.endpoints[n].provider: share for n, share in against.items() if share is not None}
+    return {plan.arm_key(name): share for name, share in against.items() if share is not None}
+
+
+def _model(plan: Plan, call: Arrival) -> str:
+    """The model of a call as the endpoint it went to names it, where it does; else as the catalog does."""
+    known = (call.request_model, call.model)
+    name = plan.endpoint_of(call.workload, call.provider, known)
+    named = plan.endpoints[name].named_models if name else ()
+    return next((model for model in known if model in named), call.model)
 
 
 def _least(verdict: Verdict) -> float:

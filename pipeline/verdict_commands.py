@@ -55,7 +55,7 @@ def verdicts_of(plan: Plan, text: str, epoch: int = 1) -> dict[str, Any]:
             f"workload {strangers[0]!r} is not in the plan; give the plan it was judged by"
         )
     found = [
-        summary(recompute(plan, workload, name, units, epoch)[0], name)
+        summary(plan, recompute(plan, workload, name, units, epoch)[0], name)
         for workload in workloads
         for name in plan.workloads[workload].candidates
     ]

@@ -48,7 +48,7 @@ gates:
 CALLS = (
     "cluster", "topic", "kafka_partition", "kafka_offset", "position", "received_at",
     "received_on", "call_id", "attempt", "final", "conversation_id", "workload", "arm", "stage", "share",
-    "provider", "started_at", "duration_ms", "fault", "quality", "checks",
+    "provider", "request_model", "model", "started_at", "duration_ms", "fault", "quality", "checks",
 )  # fmt: skip
 
 
@@ -77,6 +77,7 @@ class World:
                 "cluster": "k", "topic": topic, "kafka_partition": 0, "kafka_offset": self.offset,
                 "position": 0, "received_at": at + 1000, "received_on": 20_000,
                 "call_id": f"call-{self.offset}", "attempt": 1, "final": True, "workload": "chat",
+                "request_model": "", "model": "",
                 "stage": "half", "share": 0.5, "duration_ms": 900, "fault": "", "quality": Decimal("0.9"),
                 "checks": {}, **told,
             }  # fmt: skip
@@ -157,9 +158,9 @@ def test_replaying_the_stored_units_gives_the_same_bits_and_the_command_the_same
         world.come(conversations(75, first=75 * part, failing=0.05))
         world.tick(judge)
     (pair,) = judge._pairs.values()
-    units = of_pair(stored.read_units(world.client, "chat"), "chat", "moonshot")
+    units = of_pair(stored.read_units(world.client, "chat"), world.plan, "chat", "kimi")
     assert len(units) == 300
-    state = start(gates_of(world.plan, "chat"), workload="chat", candidate="moonshot")
+    state = start(gates_of(world.plan, "chat"), workload="chat", candidate="moonshot/kimi-k2.6")
     for unit in units:
         state = fold(state, [unit])
     failures = failures_of(units)
@@ -224,11 +225,48 @@ def test_failures_count_once_and_in_the_same_order_whoever_judges(world) -> None
     last = judges[-1]
     world.tick(last)
     (pair,) = last._pairs.values()
-    units = of_pair(stored.read_units(world.client, "chat"), "chat", "moonshot")
+    units = of_pair(stored.read_units(world.client, "chat"), world.plan, "chat", "kimi")
     assert len(units) == 200 and any(unit.failed_at for unit in units)
-    whole = start(gates_of(world.plan, "chat"), workload="chat", candidate="moonshot")
+    whole = start(gates_of(world.plan, "chat"), workload="chat", candidate="moonshot/kimi-k2.6")
     whole = fold(whole, units, failures=failures_of(units))
     assert msgspec.json.encode(pair.state) == msgspec.json.encode(whole)
+
+
+def test_two_candidates_of_one_provider_are_judged_apart(world) -> None:
+    two = PLAN.replace(
+        "workloads:", "  turbo: {provider: moonshot, model: kimi-turbo, key_env: KEY}\nworkloads:"
+    )
+    two = two.replace("shares: {kimi: 0.5}", "shares: {kimi: 0.25, turbo: 0.25}")
+    world.settings.plan.write_text(
+        two.replace("shares: {kimi: 0.8}", "shares: {kimi: 0.4, turbo: 0.4}")
+    )
+    world.plan = load_plan(world.settings.plan)
+    judge, calls = world.judge(), conversations(800)
+    for number, call in enumerate(calls):
+        if call["provider"] == "moonshot":
+            bad = number % 4 == 1
+            call |= {"request_model": "kimi-turbo" if bad else "kimi-k2.6", "model": "kimi"}
+            call["fault"] = "provider" if bad and number % 8 == 1 else ""
+    world.come(calls)
+    world.tick(judge)
+    found = {row["candidate"]: row for row in rows(world.client, "SELECT * FROM v_verdicts")}
+    assert {name: row["verdict"] for name, row in found.items()} == {
+        "kimi": "PROMOTE", "turbo": "ROLLBACK",
+    }  # fmt: skip
+    assert [found[n]["units_candidate"] for n in ("kimi", "turbo")] == [200, 200]
+    assert found["turbo"]["model"] == "kimi-turbo"
+    assert read_courses(world.settings.plan)["chat"].rolled_back == {"turbo": 1}
+    assert stored.read_units(world.client, "chat")[-1].shares == {
+        "moonshot/kimi-k2.6": pytest.approx(1 / 3), "moonshot/kimi-turbo": pytest.approx(1 / 3),
+    }  # fmt: skip
+    again = world.judge("another")  # reads what is stored
+    world.come(conversations(2, first=800))
+    world.tick(again)
+    assert [pair.state.tested.units for pair in again._pairs.values()] == [200, 200]
+    told = verdicts_of(world.plan, write_units(stored.read_units(world.client, "chat")))
+    assert [(v["candidate"], v["model"], v["verdict"]) for v in told["verdicts"]] == [
+        ("kimi", "kimi-k2.6", "PROMOTE"), ("turbo", "kimi-turbo", "ROLLBACK"),
+    ]  # fmt: skip
 
 
 def test_late_calls_are_counted_and_change_nothing(world) -> None:

@@ -114,6 +114,19 @@ def test_the_arm_is_told_by_the_provider(plan) -> None:
     assert plan.arm_of("elsewhere", "anthropic") is Arm.NONE
 
 
+def test_two_endpoints_of_one_provider_are_told_by_the_model(tmp_path) -> None:
+    text = GOOD.replace("provider: moonshot,", "provider: anthropic,").replace(
+        "model: kimi-k2.6", "model: claude-haiku"
+    )
+    plan = load_plan(write(tmp_path, text))
+    assert plan.endpoint_of("support", "anthropic", ("claude-haiku", "x")) == "kimi"
+    assert plan.endpoint_of("support", "anthropic", ("anything else",)) == "claude"
+    assert plan.arm_of("support", "anthropic", ("claude-haiku",)) is Arm.CANDIDATE
+    assert plan.arm_key("kimi") == "anthropic/claude-haiku"
+    with pytest.raises(PlanError, match="claude and kimi are both anthropic with any model"):
+        load_plan(write(tmp_path, text.replace(", model: claude-haiku", "")))
+
+
 def test_the_region_is_the_one_the_plan_calls_the_provider_in(tmp_path) -> None:
     text = GOOD.replace("provider: moonshot,", "provider: moonshot, region: mainland,")
     plan = load_plan(write(tmp_path, text))

@@ -1,5 +1,6 @@
 """Units survive their CSV to the value; what cannot be a unit is refused with line and column."""
 
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.calls import Arm
+from pipeline.verdicts.plan import Endpoint, Name, Plan, Stage, Workload
 from pipeline.verdicts.units import (
     COLUMNS,
     Unit,
@@ -115,7 +117,21 @@ def test_the_units_of_a_candidate_are_its_own_and_the_baselines() -> None:
         ROW.replace("support", "game").replace("c1", "c4"),
     ]
     some = read_units("\n".join([HEADER, *rows]))
-    assert [unit.conversation_id for unit in of_pair(some, "support", "moonshot")] == ["c2", "c1"]
+    plan = Plan(
+        migration="Test",
+        baseline="claude",
+        endpoints={
+            n: Endpoint(provider=p) for n, p in (("claude", "anthropic"), ("kimi", "moonshot"))
+        },
+        workloads={
+            "support": Workload(
+                name=Name("Support"),
+                stages=(Stage(name="half", starts=datetime.now(UTC), shares={"kimi": 0.5}),),
+            )
+        },
+    )
+    mine = of_pair(some, plan, "support", "kimi")
+    assert [unit.conversation_id for unit in mine] == ["c2", "c1"]
 
 
 def test_a_share_against_the_baseline_leaves_the_other_candidates_out() -> None:

@@ -140,7 +140,7 @@ def score_call(call: Call, received_at: int, rules: Rules) -> ScoredCall:
     who = catalog.resolve(named, call.host, call.path, exchange.request_model)
     provider = who.provider_id or named
     model = charged_model(catalog, provider, exchange.request_model, exchange.response_model)
-    workload, arm = _place(call, provider, rules.plan)
+    workload, arm = _place(call, provider, model, rules.plan)
     # A host that is nobody's, e.g. a proxy's, does not tell the region; the plan may.
     region = who.region or (rules.plan.region_of(provider) if rules.plan else "")
     started_at, doubts = believed_start(call.started_at, received_at)
@@ -296,12 +296,12 @@ def _hidden(id: str) -> str:
     return id if redact(id) == id else f"redacted-{sha256(id.encode()).hexdigest()[:32]}"
 
 
-def _place(call: Call, provider: str, plan: Plan | None) -> tuple[str, Arm]:
+def _place(call: Call, provider: str, model: str, plan: Plan | None) -> tuple[str, Arm]:
     """The workload and the arm: what the record says, else what the plan makes of it."""
     workload = plan.workload_of(call) if plan else call.workload
     if call.arm is not Arm.NONE or plan is None:
         return workload, call.arm
-    return workload, plan.arm_of(workload, provider)
+    return workload, plan.arm_of(workload, provider, (call.exchange.request_model, model))
 
 
 def _span(start: int, end: int | None) -> int | None:

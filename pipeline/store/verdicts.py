@@ -1,6 +1,6 @@
 """What the judge reads and writes: arrivals in, units, epochs, verdicts and evidence out."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -18,11 +18,11 @@ Place = tuple[int, str]
 _ARRIVAL = (
     "cluster", "topic", "kafka_partition", "kafka_offset", "received_at", "call_id", "request_id",
     "attempt", "conversation_id", "workload", "app", "team", "tags", "arm", "stage", "share", "provider",
-    "started_at", "time_to_first_token_ms", "duration_ms", "fault", "cost", "currency", "quality",
+    "request_model", "model", "started_at", "time_to_first_token_ms", "duration_ms", "fault", "cost", "currency", "quality",
     "checks", "doubts",
 )  # fmt: skip
 _UNIT = (
-    "workload", "provider", "arm", "conversation_id", "assigned_at", "closed_at", "failed", "failed_at", "score",
+    "workload", "provider", "model", "arm", "conversation_id", "assigned_at", "closed_at", "failed", "failed_at", "score",
     "cost", "currency", "ttft_ms", "duration_ms", "share", "checks", "shares",
 )  # fmt: skip
 _TIMES = {"received_at", "started_at", "assigned_at", "closed_at", "failed_at"}
@@ -316,13 +316,15 @@ def read_epochs(client: Client) -> dict[tuple[str, str], Epoch]:
     }
 
 
-def any_data(client: Client, workload: str, provider: str) -> bool:
-    """True if calls of that workload to that provider have come before."""
+def any_data(client: Client, workload: str, provider: str, models: Collection[str]) -> bool:
+    """True if calls of that workload to that provider, and to one of these models if any is given, have come before."""
     return bool(
         client.query(
             "SELECT 1 FROM arrivals WHERE workload = {workload:String} AND provider = {provider:String}"
+            " AND (empty({models:Array(String)}) OR model = ''"
+            " OR request_model IN {models:Array(String)} OR model IN {models:Array(String)})"
             " LIMIT 1",
-            parameters={"workload": workload, "provider": provider},
+            parameters={"workload": workload, "provider": provider, "models": sorted(models)},
         ).result_rows
     )
 

@@ -52,6 +52,8 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     stage: str = ""
     share: float | None = None
     provider: str
+    request_model: str = ""
+    model: str = ""
     started_at: int
     time_to_first_token_ms: int | None = None
     duration_ms: int | None = None
@@ -130,6 +132,7 @@ class Conversation(msgspec.Struct):
         return Unit(
             workload=first.workload,
             provider=first.provider,
+            model=first.model,
             arm=first.arm,
             conversation_id=first.conversation[1],
             assigned_at=self.assigned_at,

@@ -20,6 +20,7 @@ gates: {failure: {margin: 0.01}, score: {margin: 0.02}}
 `gates` are explained in `gates.py`.
 """
 
+from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from fnmatch import fnmatchcase
@@ -115,6 +116,11 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     plans: tuple[MonthlyPlan, ...] = ()
     offer_taken: date | None = None
     budget: Budget | None = None
+
+    @property
+    def named_models(self) -> frozenset[str]:
+        """The models it may send for; none if the caller's own model stays."""
+        return frozenset({self.model, *self.models.values()} - {""})
 
     def model_for(self, requested: str) -> str:
         """The model name to send for the one the caller asked for."""
@@ -236,16 +242,35 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         """The region the plan calls that provider in, "" if it does not say."""
         return next((e.region for e in self.endpoints.values() if e.provider == provider), "")
 
-    def arm_of(self, workload: str, provider: str) -> Arm:
-        """Baseline or candidate, told by the provider that was called; NONE outside the plan."""
+    def endpoint_of(self, workload: str, provider: str, models: Iterable[str] = ()) -> str | None:
+        """The workload's endpoint, baseline or candidate, that was called; None outside the plan.
+
+        Told by the provider; of several of one provider by the model, `models` being all that is known of
+        its name: an endpoint without models of its own takes what no other names.
+        """
         if workload not in self.workloads:
+            return None
+        every = (self.baseline, *self.workloads[workload].candidates)
+        same = [name for name in every if self.endpoints[name].provider == provider]
+        if len(same) < 2:
+            return same[0] if same else None
+        known = set(models)
+        named = (name for name in same if known & self.endpoints[name].named_models)
+        rest = (name for name in same if not self.endpoints[name].named_models)
+        return next(named, next(rest, None))
+
+    def arm_of(self, workload: str, provider: str, models: Iterable[str] = ()) -> Arm:
+        """Baseline or candidate, told by what was called; NONE outside the plan."""
+        name = self.endpoint_of(workload, provider, models)
+        if name is None:
             return Arm.NONE
-        if provider == self.endpoints[self.baseline].provider:
-            return Arm.BASELINE
-        names = self.workloads[workload].candidates
-        if any(self.endpoints[name].provider == provider for name in names):
-            return Arm.CANDIDATE
-        return Arm.NONE
+        return Arm.BASELINE if name == self.baseline else Arm.CANDIDATE
+
+    def arm_key(self, candidate: str) -> str:
+        """What a candidate is called in units: its provider and model."""
+        endpoint = self.endpoints[candidate]
+        models = endpoint.model or ",".join(sorted(endpoint.named_models))
+        return f"{endpoint.provider}/{models}" if models else endpoint.provider
 
 
 def check(plan: Plan) -> Plan:
@@ -325,6 +350,21 @@ def _check_stages(plan: Plan, key: str, workload: Workload) -> None:
         if min(stage.shares.values(), default=0) < 0 or stage.migrated > 1 + 1e-9:
             raise PlanError(f"{where}.shares: shares are between 0 and 1 and add up to at most 1")
         previous = stage.starts
+    _check_apart(plan, key, workload)
+
+
+def _check_apart(plan: Plan, key: str, workload: Workload) -> None:
+    """Raises PlanError if calls to two of the workload's endpoints could not be told apart."""
+    seen: dict[tuple[str, str], str] = {}
+    for name in (plan.baseline, *workload.candidates):
+        endpoint = plan.endpoints[name]
+        for model in endpoint.named_models or {""}:
+            other = seen.setdefault((endpoint.provider, model), name)
+            if other != name:
+                raise PlanError(
+                    f"workloads.{key}: endpoints {other} and {name} are both {endpoint.provider} "
+                    f"with {model or 'any model'}: their calls could not be told apart; give each its own model"
+                )
 
 
 def _check_shadow(where: str, workload: Workload) -> None:

@@ -22,9 +22,8 @@ def recompute(
 
     The accounts are taken for balanced and the units for complete: nothing here could tell.
     """
-    provider = plan.endpoints[candidate].provider
-    mine = of_pair(units, workload, provider)
-    state = start(gates_of(plan, workload), workload=workload, candidate=provider, epoch=epoch)
+    mine, key = of_pair(units, plan, workload, candidate), plan.arm_key(candidate)
+    state = start(gates_of(plan, workload), workload=workload, candidate=key, epoch=epoch)
     facts = facts_of(plan, workload, mine)
     verdict, path = judge(state, facts), []
     step, failures, told = max(1, -(-len(mine) // STEPS)), failures_of(mine), 0
@@ -51,12 +50,13 @@ def facts_of(plan: Plan, workload: str, units: Sequence[Unit]) -> Facts:
     )
 
 
-def summary(verdict: Verdict, candidate: str) -> dict[str, Any]:
-    """A verdict as a JSON object."""
+def summary(plan: Plan, verdict: Verdict, candidate: str) -> dict[str, Any]:
+    """A verdict on a candidate (an endpoint's name) as a JSON object."""
     return {
         "workload": verdict.workload,
         "candidate": candidate,
-        "provider": verdict.candidate,
+        "provider": plan.endpoints[candidate].provider,
+        "model": plan.endpoints[candidate].model,
         "epoch": verdict.epoch,
         "at": verdict.at,
         "verdict": str(verdict.outcome),

@@ -163,7 +163,7 @@ class State(msgspec.Struct, kw_only=True):
     """Everything the fold remembers. `place`: the last conversation folded; `late`: came after their turn."""
 
     workload: str
-    candidate: str  # the provider, as in the units
+    candidate: str  # as `Plan.arm_key` calls it in the units
     epoch: int
     gates: Gates
     place: tuple[int, str] | None = None

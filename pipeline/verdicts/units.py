@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from pipeline.calls import Arm
+from pipeline.verdicts.plan import Plan
 
 CHECK = "check:"  # prefix of columns with a check's mean score
 SHARE = "share:"  # prefix of columns with one candidate's share against the baseline alone
@@ -28,16 +29,17 @@ class UnitsError(ValueError):
 class Unit(msgspec.Struct, frozen=True, kw_only=True):
     """A closed conversation. Times are UTC ms; scores are in [0, 1], 1 is good; None is unknown.
 
-    `provider` is the one of its first call. `failed`: the user met a failure of the first attempt
+    `provider` and `model` are those of its first call, the model as the plan names it where it does. `failed`: the user met a failure of the first attempt
     that was the provider's or the network's; `failed_at` is when that came to be known, None if it was
     told only when the conversation was closed. `score` and `checks` are means over its calls, `cost`
     their sum (None if any is unknown) in `currency`, `ttft_ms` and `duration_ms` their maxima.
     `share` is the candidates' share in force at its first call; where a workload has several candidates,
-    `shares` holds for each provider its share against the baseline alone, s_c / (s_c + s_baseline).
+    `shares` holds for each (`Plan.arm_key`) its share against the baseline alone, s_c / (s_c + s_baseline).
     """
 
     workload: str
     provider: str
+    model: str = ""
     arm: Arm
     conversation_id: str
     assigned_at: int
@@ -64,8 +66,12 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
         return -1 if self.failed_at is None else self.failed_at, self.conversation_id
 
     def share_of(self, candidate: str) -> float | None:
-        """That candidate's share against the baseline when this conversation was assigned."""
-        return self.shares.get(candidate, self.share)
+        """That candidate's share against the baseline when this conversation was assigned.
+
+        Units of earlier versions name it by its provider alone.
+        """
+        by_provider = self.shares.get(candidate.partition("/")[0], self.share)
+        return self.shares.get(candidate, by_provider)
 
 
 class Pair(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,14 +100,16 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
         return self.assigned_at, self.conversation_id
 
 
-def of_pair(units: Iterable[Unit], workload: str, candidate: str) -> list[Unit]:
-    """The units that bear on one candidate (by provider) of a workload, in order of assignment."""
-    mine = (
-        unit
-        for unit in units
-        if unit.workload == workload
-        and (unit.arm is Arm.BASELINE or (unit.arm is Arm.CANDIDATE and unit.provider == candidate))
-    )
+def bears(unit: Unit, plan: Plan, workload: str, candidate: str) -> bool:
+    """True if a unit bears on one candidate (an endpoint's name) of a workload: its own and the baseline's do."""
+    if unit.workload != workload or unit.arm is not Arm.CANDIDATE:
+        return unit.workload == workload and unit.arm is Arm.BASELINE
+    return plan.endpoint_of(workload, unit.provider, (unit.model,)) == candidate
+
+
+def of_pair(units: Iterable[Unit], plan: Plan, workload: str, candidate: str) -> list[Unit]:
+    """The units that bear on one candidate of a workload, in order of assignment."""
+    mine = (unit for unit in units if bears(unit, plan, workload, candidate))
     return sorted(mine, key=lambda unit: unit.place)
 
 
@@ -274,5 +282,5 @@ COLUMNS: dict[str, Callable[[str], Any]] = {
     "duration_ms": _maybe(_whole),
     "share": _maybe(_in_one),
 }  # with what reads a cell
-MORE_COLUMNS: dict[str, Callable[[str], Any]] = {"failed_at": _maybe(_whole)}
+MORE_COLUMNS: dict[str, Callable[[str], Any]] = {"failed_at": _maybe(_whole), "model": str}
 _READERS = COLUMNS | MORE_COLUMNS
