@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+import msgspec
+
 from pipeline.calls import Usage
 from pipeline.catalog import Catalog
+from pipeline.savings import Saving
 from pipeline.scoring.cost import Line, cost_lines
 
 #  kind of tokens: kinds of lines on a bill
@@ -136,6 +139,37 @@ def three_ways(baseline: Bills, candidate: Bills) -> dict[str, Decimal | None]:
         "uncached": None if plain is None else output + whole * plain,
         "projected": projected,
     }
+
+
+def warmed(
+    saving: Saving, paid: Mapping[str, Decimal], baseline: Bills, candidates: Mapping[str, Bills]
+) -> Saving | None:
+    """What would have been saved had the candidates' caches been as warm as the baseline's.
+
+    `paid` is what each candidate was paid in all; its bills tell how much less (or more) that would be at
+    the baseline's share of cache reads. None where that cannot be told of one of them.
+    """
+    whole = Decimal(0)
+    for provider, amount in paid.items():
+        bills_ = candidates.get(provider)
+        projected = three_ways(baseline, bills_)["projected"] if bills_ and bills_.calls else None
+        if bills_ is None or projected is None or not bills_.cost_per_call:
+            return None
+        whole += amount * projected / bills_.cost_per_call
+    total = sum(paid.values(), Decimal(0))
+    if not total:
+        return None
+    return msgspec.structs.replace(saving, paid=saving.paid * whole / total)
+
+
+def token_ratios(baseline: Bills, candidate: Bills) -> tuple[float, float] | None:
+    """The candidate's input and output tokens per call over the baseline's; None if the baseline has none."""
+    counts = [
+        (sum(side.tokens[k] for k in KINDS if k != "output") / side.calls, side.tokens["output"] / side.calls)
+        for side in (baseline, candidate)
+    ]  # fmt: skip
+    (input_a, output_a), (input_b, output_b) = counts
+    return (input_b / input_a, output_b / output_a) if input_a and output_a else None
 
 
 def _price(side: Bills, kind: str) -> Decimal | None:

@@ -80,7 +80,9 @@ class Settings:
     readers: str = _setting(
         "", "who may see the pages once signed in: addresses, *@domain, or * for everybody"
     )
-    operators: str = _setting("", "who may also acknowledge events: addresses or *@domain")
+    operators: str = _setting(
+        "", "who may also act: acknowledge events, have rejected records sent again; as readers"
+    )
     batch_calls: int = _setting(2_500, "calls the worker stores in one insert, at most")
     batch_ms: int = _setting(
         1000, "how long the worker gathers calls before an insert, milliseconds"

@@ -53,15 +53,17 @@ WORKLOADS: dict[str, tuple[dict[str, str], str, float, list[tuple[str, float, di
     ),
 }  # fmt: skip
 
-#   endpoint: provider, model, $ or ¥ per million input and output tokens, first token ms, failures, quality
-ENDPOINTS: dict[str, tuple[str, str, str, float, float, int, float, float]] = {
-    "claude": ("anthropic", "claude-sonnet-4-5", "USD", 3.0, 15.0, 620, 0.006, 0.985),
-    "kimi": ("moonshot", "kimi-k2-0905-preview", "CNY", 4.0, 16.0, 780, 0.009, 0.978),
-    "glm": ("zhipu", "glm-4.6", "CNY", 3.0, 14.0, 540, 0.008, 0.981),
-    "deepseek": ("deepseek", "deepseek-chat", "CNY", 2.0, 3.0, 900, 0.014, 0.94),
-    "doubao": ("volcengine", "doubao-seed-1-6", "CNY", 0.8, 8.0, 430, 0.005, 0.982),
-    "qwen": ("dashscope", "qwen3-max-preview", "CNY", 6.0, 24.0, 510, 0.012, 0.975),
-}
+#   endpoint: provider, model, $ or ¥ per million input and output tokens, first token ms, failures, quality,
+#             price of a million tokens read from the cache, region of the price list
+# The prices are the catalog's, so that a bill adds up line by line.
+ENDPOINTS: dict[str, tuple[str, str, str, float, float, int, float, float, float, str]] = {
+    "claude": ("anthropic", "claude-sonnet-4-5", "USD", 3.0, 15.0, 620, 0.006, 0.985, 0.3, ""),
+    "kimi": ("moonshot", "kimi-k2-0905-preview", "CNY", 4.0, 16.0, 780, 0.009, 0.978, 1.0, "mainland"),
+    "glm": ("zhipu", "glm-4.6", "CNY", 2.0, 8.0, 540, 0.008, 0.981, 0.4, "mainland"),
+    "deepseek": ("deepseek", "deepseek-chat", "CNY", 2.0, 3.0, 900, 0.014, 0.94, 0.2, "mainland"),
+    "doubao": ("volcengine", "doubao-seed-1-6", "CNY", 0.8, 2.0, 430, 0.005, 0.982, 0.16, "mainland"),
+    "qwen": ("dashscope", "qwen3-max-preview", "CNY", 2.5, 10.0, 510, 0.012, 0.975, 2.5, "mainland"),
+}  # fmt: skip
 BASELINE = "claude"
 CHECKS_VERSION = 2
 
@@ -148,13 +150,19 @@ def _by_endpoint(position: int) -> str:
     return f"transform(endpoint, {list(ENDPOINTS)}, [{', '.join(values)}], {values[0]})"
 
 
+def _price(position: int) -> str:
+    """SQL: a price of the row's endpoint in thousandths, exact."""
+    values = [str(round(1000 * row[position])) for row in ENDPOINTS.values()]
+    return f"toUInt64(transform(endpoint, {list(ENDPOINTS)}, [{', '.join(values)}], {values[0]}))"
+
+
 def _seed_calls(client: Client, start: datetime, end: datetime, calls: int) -> None:
     incident = "endpoint = 'kimi' AND progress BETWEEN 0.93 AND 0.95 AND " + _random(7) + " < 0.3"
     client.command(f"""
 INSERT INTO calls (
     cluster, topic, kafka_partition, kafka_offset, position, received_at, received_on,
     inserted_at, call_id, request_id, attempt, final, source, conversation_id, workload, app,
-    team, tags, arm, stage, share, shadow_of, provider, host, protocol, request_model,
+    team, tags, arm, stage, share, shadow_of, provider, host, region, protocol, request_model,
     response_model, model, started_at, time_to_first_token_ms, duration_ms, stream, http_status,
     finish_reason, failure, failure_code, failure_message, fault, input_tokens,
     cache_read_input_tokens, cache_write_5m_input_tokens, cache_write_1h_input_tokens,
@@ -180,6 +188,8 @@ WITH
     failure_ IN ('', 'truncated_stream', 'cancelled') AS answered,
     toUInt64(200 + 3000 * pow({_random(12)}, 3) + if(workload_ = 'code-agent', 6000, 0)) AS input_,
     toUInt64(40 + 700 * {_random(13)} * {_random(14)}) AS output_,
+    if(workload_ = 'code-agent', toUInt64(input_ * 0.7), toUInt64(0)) AS cached_,
+    (input_ - cached_) * {_price(3)} + cached_ * {_price(8)} + output_ * {_price(4)} AS nano_,
     if({_random(15)} < {_by_endpoint(7)}, 1, 0) AS good,
     endpoint = 'doubao' AND {_random(16)} < 0.05 AS strange
 SELECT
@@ -195,7 +205,7 @@ SELECT
     multiIf(shadow_, 'shadow', endpoint = '{BASELINE}', 'baseline', 'candidate') AS arm,
     {_route_sql("stage").replace("workload =", "workload_ =")} AS stage, NULL AS share,
     if(shadow_, concat('call-', leftPad(toString(number - 1), 6, '0')), '') AS shadow_of,
-    {_by_endpoint(0)} AS provider, concat('api.', provider, '.example') AS host,
+    {_by_endpoint(0)} AS provider, concat('api.', provider, '.example') AS host, {_by_endpoint(9)} AS region,
     'anthropic_messages' AS protocol,
     {_by_endpoint(1)} AS request_model, request_model AS response_model,
     if(strange, 'doubao-seed-9-preview', request_model) AS model,
@@ -210,12 +220,12 @@ SELECT
     if(failure_ = '', '', concat('the vendor said: ', failure_, if(number % 7 = 0, ' {HOSTILE}', ''))) AS failure_message,
     multiIf(failure_ = '', '', failure_ = 'cancelled', 'client', failure_ = 'invalid_request', 'caller', 'provider') AS fault,
     if(answered, input_, NULL) AS input_tokens,
-    if(answered, if(workload_ = 'code-agent', toUInt64(input_ * 0.7), 0), NULL) AS cache_read_input_tokens,
+    if(answered, cached_, NULL) AS cache_read_input_tokens,
     if(answered, 0, NULL) AS cache_write_5m_input_tokens, if(answered, 0, NULL) AS cache_write_1h_input_tokens,
     if(answered, output_, NULL) AS output_tokens, NULL AS reasoning_output_tokens,
     failure_ = 'truncated_stream' AS usage_estimated,
     if(answered AND NOT strange,
-       toDecimal64((input_ * {_by_endpoint(3)} + output_ * {_by_endpoint(4)}) / 1e6, 12), NULL) AS cost,
+       toDecimal64(concat(toString(intDiv(nano_, 1000000000)), '.', leftPad(toString(nano_ % 1000000000), 9, '0')), 12), NULL) AS cost,
     if(isNull(cost), '', {_by_endpoint(2)}) AS currency,
     if(isNull(cost), '', concat(provider, '/', model, '@2025-09-01')) AS price_id,
     isNotNull(cost) AND usage_estimated AS cost_estimated,

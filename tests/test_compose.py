@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -32,7 +34,8 @@ def test_docker_itself_reads_it() -> None:
     docker = shutil.which("docker")
     if not docker or subprocess.run([docker, "compose", "version"], check=False).returncode:
         pytest.skip("docker compose is not on this machine")
-    secrets = {"CUTOVER_TAP_TOKENS": "t", "CUTOVER_CLICKHOUSE_PASSWORD": "p"}
+    secrets = {"CUTOVER_TAP_TOKENS": "t", "CUTOVER_CLICKHOUSE_PASSWORD": "p", "CUTOVER_DASHBOARD_TOKEN": "d",
+               "CUTOVER_DASHBOARD_CLICKHOUSE_PASSWORD": "r"}  # fmt: skip
     read = subprocess.run(
         [docker, "compose", "-f", FILE, "--profile", "demo", "config", "--format", "json"],
         capture_output=True, text=True, env={**os.environ, **secrets}, check=False,
@@ -74,3 +77,27 @@ def test_the_demo_only_starts_when_asked_for(services: dict[str, Any]) -> None:
 def test_nothing_runs_as_root() -> None:
     assert "USER cutover" in (ROOT / "Dockerfile").read_text()
     assert yaml.safe_load(FILE.read_text())["services"]["clickhouse"]["user"] == "101:101"
+
+
+def test_the_pages_user_is_the_one_of_reader_sql_and_can_write_nothing(
+    services: dict[str, Any],
+) -> None:
+    config = yaml.safe_load(FILE.read_text())["configs"]["reader"]["content"]
+    made = ElementTree.fromstring(config)
+    (user,) = made.findall("users/")
+    assert user.tag == services["dashboard"]["environment"]["CUTOVER_DASHBOARD_CLICKHOUSE_USER"]
+    profile = user.findtext("profile")
+    assert made.findtext(f"profiles/{profile}/readonly") == "2"
+    granted = [query.text for query in user.findall("grants/query")]
+    sql = (ROOT / "pipeline" / "store" / "sql" / "reader.sql").read_text()
+    assert [f"{query} TO {user.tag};" for query in granted] == re.findall(r"^GRANT .*$", sql, re.M)
+    assert f"CREATE USER IF NOT EXISTS {user.tag} " in sql
+    password = user.find("password")
+    assert password is not None
+    assert password.get("from_env") in services["clickhouse"]["environment"]
+
+
+def test_every_secret_of_the_compose_file_is_in_the_example() -> None:
+    example = (ROOT / ".env.example").read_text()
+    named = set(re.findall(r"\$\{(CUTOVER_\w+)", FILE.read_text()))
+    assert named <= set(re.findall(r"^#? ?(CUTOVER_\w+)=", example, re.M))

@@ -12,6 +12,7 @@ from dashboards.markup import link, plain
 from dashboards.views.rollout import folded
 from pipeline.catalog import Catalog
 from pipeline.progress import PlanVersion, frozen
+from pipeline.savings import Saving
 from pipeline.scoring.net_cost import NetCost
 from pipeline.verdicts.plan import Plan, Workload
 
@@ -125,6 +126,24 @@ def test_a_cold_cache_is_told_apart_from_a_dear_price() -> None:
     assert ways["projected"] == 2 + 100 * (Decimal("0.8") * Decimal("0.1") + Decimal("0.2"))
     never_read = bills({"input": 10}, {"input": "1"})
     assert costs.three_ways(warm, never_read)["projected"] is None
+
+
+def test_the_saving_with_a_warm_cache_reckons_the_candidates_bill_anew() -> None:
+    """Cold, its calls cost 93; at the baseline's 80 % of cache reads 30 (see above): so does what was paid."""
+    warm = bills({"input": 200, "cache_read": 800, "output": 20}, {"input": "3", "cache_read": "0.3", "output": "15"})  # fmt: skip
+    cold = bills({"input": 900, "cache_read": 100, "output": 10}, {"input": "1", "cache_read": "0.1", "output": "2"})  # fmt: skip
+    saving = Saving(paid=Decimal(930), baseline_would_be=Decimal(2000), calls=10, left_out=0, variance=100.0)  # fmt: skip
+    found = costs.warmed(saving, {"c": Decimal(930)}, warm, {"c": cold})
+    assert found is not None
+    assert found.paid == 300
+    assert found.saved == 1700
+    assert found.interval is not None and saving.interval is not None
+    assert found.interval[1] - found.interval[0] == saving.interval[1] - saving.interval[0]
+    assert costs.token_ratios(warm, cold) == (1.0, 0.5)
+    never_read = bills({"input": 10}, {"input": "1"})
+    assert costs.warmed(saving, {"c": Decimal(930)}, warm, {"c": never_read}) is None
+    assert costs.warmed(saving, {"c": Decimal(1), "d": Decimal(1)}, warm, {"c": cold}) is None
+    assert costs.warmed(saving, {}, warm, {}) is None
 
 
 def test_a_bill_is_shown_only_if_it_adds_up_to_the_stored_cost(catalog: Catalog) -> None:

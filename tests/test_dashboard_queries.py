@@ -9,9 +9,13 @@ import pytest
 import streamlit as st
 from seed_store import ENDPOINTS, PARTITIONS, VERDICTS, seeded
 
-from dashboards import queries
+from dashboards import costs, queries
+from dashboards.names import short_name
 from dashboards.queries import RANGES, Scope, Search
-from dashboards.views.live import heat
+from dashboards.views import rollout
+from dashboards.views.explained import effect_rows
+from dashboards.views.live import failure_rows, heat
+from dashboards.words import term
 from pipeline import stats
 from pipeline.catalog import Catalog
 from pipeline.scoring.net_cost import NetCost
@@ -36,9 +40,9 @@ def settings(clickhouse_url: str, catalog: Catalog) -> Iterator[Settings]:
 
 @pytest.fixture(scope="module")
 def raw(settings: Settings) -> Raw:
-    """Every stored row, as it is."""
+    """Every stored row, as it is; times are in UTC."""
     with connect(settings) as client:
-        return rows(client, "SELECT * FROM calls")
+        return [queries._utc(row) for row in rows(client, "SELECT * FROM calls")]
 
 
 @pytest.fixture(scope="module")
@@ -178,10 +182,10 @@ def test_the_hourly_sums_are_the_sums_of_the_minutes() -> None:
         )
         for key in told:
             assert [r.get(key) for r in by_minute] == [r.get(key) for r in by_hour]
-        costs = zip(by_minute, by_hour, strict=True)
+        pairs = zip(by_minute, by_hour, strict=True)
         assert all(
             float(a.get("cost", 0)) == pytest.approx(float(b.get("cost", 0)), rel=ROUNDED)
-            for a, b in costs
+            for a, b in pairs
         )
 
 
@@ -441,3 +445,253 @@ def test_a_call_is_found_whole_and_with_its_conversation(raw: Raw) -> None:
     assert one["call_id"] in {r["call_id"] for r in queries.conversation(one["conversation_id"])}
     assert queries.call("no such call") is None
     assert queries.conversation("") == []
+
+
+def at_step(moment: datetime, seconds: int) -> datetime:
+    """The beginning of its step."""
+    return datetime.fromtimestamp(moment.timestamp() // seconds * seconds, UTC)
+
+
+def test_every_point_of_every_curve_on_live_is_made_of_its_rows(
+    raw: Raw, rate: Callable[..., Decimal]
+) -> None:
+    """Share of traffic, failure rate, first token, duration, tokens per second, cost, quality, and a tile's bars."""
+    step = queries.bounds().step_s(ALL.seconds)
+    points = queries.timeline(ALL)
+    assert len(points) > 100
+    for point in points:
+        mine = [r for r in users(raw, ALL, point["provider"]) if at_step(r["started_at"], step) == point["at"]]  # fmt: skip
+        finished = [r for r in mine if r["failure"] != "cancelled"]
+        failed = sum(r["failure"] != "" for r in finished)
+        scores = [r["quality"] for r in mine if r["quality"] is not None]
+        paid = [r["cost"] * rate(r["currency"], "USD", r["started_at"].date()) for r in mine if r["cost"] is not None]  # fmt: skip
+        told = [r for r in mine if r["failure"] == "" and r["time_to_first_token_ms"] is not None and r["duration_ms"] > r["time_to_first_token_ms"]]  # fmt: skip
+        streamed = sum(r["duration_ms"] - r["time_to_first_token_ms"] for r in told)
+        assert (point["calls"], point["per_minute"]) == (len(mine), len(mine) * 60 / step)
+        assert point["failure_rate"] == (failed / len(finished) if finished else None)
+        assert point["quality"] == (float(sum(scores)) / len(scores) if scores else None)
+        if paid:
+            assert point["cost_per_1000"] == pytest.approx(float(1000 * sum(paid)) / len(paid), rel=ROUNDED)  # fmt: skip
+        if told:
+            assert point["tokens_per_second"] == 1000 * sum(r["output_tokens"] for r in told) / streamed  # fmt: skip
+        for name, column in (("first_token", "time_to_first_token_ms"), ("duration", "duration_ms")):  # fmt: skip
+            values = sorted(r[column] for r in mine if r[column] is not None)
+            assert sum(point[f"{name}_buckets"].values()) == len(values)
+            for q in queries.QUANTILES if values else ():
+                exact = values[max(1, -(-len(values) * q // 100)) - 1]
+                assert point[f"{name}_p{q}"] == pytest.approx(exact, rel=0.0101)
+
+
+def test_failures_by_class_are_the_rows(raw: Raw) -> None:
+    found = {(r["name"], r["kind"]): r for r in failure_rows(queries.sums(ALL))}
+    for provider in {r["provider"] for r in raw}:
+        mine = users(raw, ALL, provider)
+        for kind in {r["failure"] for r in mine} - {""}:
+            row = found.pop((short_name(provider, "en"), term("failure", kind)))
+            assert row["calls"] == sum(r["failure"] == kind for r in mine)
+            assert row["rate"] == row["calls"] / len(mine)
+    assert not found
+
+
+def test_calls_a_minute_are_those_of_this_minute_and_the_one_before(settings: Settings) -> None:
+    sql = "SELECT count() AS n FROM calls WHERE arm != 'shadow' AND started_at >= toStartOfMinute(now() - 60)"
+
+    def counted() -> int:
+        with connect(settings) as client:
+            return int(rows(client, sql)[0]["n"])
+
+    before = counted()
+    st.cache_data.clear()
+    shown = sum(s.recent_calls for s in queries.sums(Scope(3600, "", "USD")))
+    assert shown in (before, counted())
+
+
+def test_events_are_the_stored_ones(settings: Settings) -> None:
+    with connect(settings) as client:
+        stored = rows(client, "SELECT event_id FROM events FINAL ORDER BY at")
+    assert sorted(e["event_id"] for e in queries.events(ALL)) == sorted(r["event_id"] for r in stored)  # fmt: skip
+    game = queries.events(Scope(RANGES["all"], "game", "USD"))
+    assert {e["workload"] for e in game} == {"game"}
+
+
+@pytest.mark.parametrize("what", ["first_token", "duration"])
+def test_the_curve_of_latencies_on_compare_is_the_share_of_rows_as_fast(
+    what: str, raw: Raw
+) -> None:
+    column = "time_to_first_token_ms" if what == "first_token" else "duration_ms"
+    for s in queries.sums(SUPPORT):
+        values = [r[column] for r in users(raw, SUPPORT, s.provider) if r[column] is not None]
+        curve = stats.cumulative(getattr(s, f"{what}_buckets"))
+        assert curve[-1][1] == 1
+        for ms, share in curve:
+            assert share == pytest.approx(sum(v <= ms * (1 + 1e-9) for v in values) / len(values))
+
+
+def test_the_mean_cost_of_a_call_is_that_of_the_rows(
+    raw: Raw, rate: Callable[..., Decimal]
+) -> None:
+    for provider, spread in queries.spreads(SUPPORT, "cost").items():
+        mine = [r for r in users(raw, SUPPORT, provider) if r["cost"] is not None]
+        exact = sum(r["cost"] * rate(r["currency"], "CNY", r["started_at"].date()) for r in mine)
+        found = stats.mean(spread)
+        assert found is not None
+        assert (found.n, found.value) == (len(mine), pytest.approx(float(exact) / len(mine), rel=ROUNDED))  # fmt: skip
+
+
+def test_what_a_difference_in_cost_is_made_of_is_the_newest_rows_bills(
+    raw: Raw, rate: Callable[..., Decimal], catalog: Catalog
+) -> None:
+    """Kind by kind, from the seed's own prices; the bars are cost per call, the rows below add up to the difference."""
+    scope = Scope(RANGES["all"], "code-agent", "USD")
+    found = queries.bills(scope)
+    assert set(found) == {"anthropic", "zhipu", "deepseek"}
+    for row in ENDPOINTS.values():
+        if (bill := found.get(row[0])) is None:
+            continue
+        priced = [r for r in users(raw, scope, row[0]) if r["cost"] is not None]
+        found_ = sorted(priced, key=lambda r: r["started_at"])[-queries.BILLS_EACH :]
+        newest = [
+            r for r in found_ if costs.lines_of(catalog, r)
+        ]  # not of a dearer tier than the seed's
+        assert (bill.calls, bill.left_out) == (len(newest), len(found_) - len(newest))
+        cached = sum(r["cache_read_input_tokens"] for r in newest)
+        tokens = {
+            "input": sum(r["input_tokens"] for r in newest) - cached, "cache_read": cached, "cache_write": 0,
+            "output": sum(r["output_tokens"] for r in newest),
+        }  # fmt: skip
+        prices = {"input": row[3], "cache_read": row[8], "cache_write": 0, "output": row[4]}
+        to_usd = float(rate(row[2], "USD", newest[-1]["started_at"].date()))
+        assert bill.tokens == tokens
+        for kind, n in tokens.items():
+            exact = n * prices[kind] / 1e6 * to_usd / len(newest)
+            assert float(bill.per_call(kind)) == pytest.approx(exact, rel=ROUNDED)
+    gaps = effect_rows(scope, "anthropic", list(found), found)
+    for provider in ("zhipu", "deepseek"):
+        mine = [r for r in gaps if r["provider"] == provider]
+        whole = found[provider].cost_per_call - found["anthropic"].cost_per_call
+        assert float(sum(r["by_price"] + r["by_tokens"] for r in mine)) == pytest.approx(float(1000 * whole))  # fmt: skip
+
+
+def migrated_share(raw: Raw, since: datetime) -> float:
+    """Of the users' calls in the plan since then, the candidates' share."""
+    mine = [r for r in raw if r["arm"] in ("baseline", "candidate") and r["started_at"] >= since]
+    return sum(r["arm"] == "candidate" for r in mine) / len(mine)
+
+
+def test_the_burn_up_is_the_rows_share_step_by_step(raw: Raw) -> None:
+    seconds = RANGES["all"]
+    step = queries.bounds().step_s(seconds)
+    curve = rollout.migration_curve(queries.migration(seconds))
+    for point in curve:
+        mine = [r for r in raw if r["arm"] in ("baseline", "candidate") and at_step(r["started_at"], step) == point["at"]]  # fmt: skip
+        assert point["share"] == sum(r["arm"] == "candidate" for r in mine) / len(mine)
+    assert len(curve) > 10
+
+
+def test_the_dashed_line_is_the_frozen_plan_weighted_by_the_last_days_rows(raw: Raw) -> None:
+    frozen, changes = queries.frozen_plan()
+    now = queries.bounds().now
+    assert frozen is not None and changes
+    weights: dict[str, int] = {}
+    since = (now - timedelta(days=1)).replace(second=0, microsecond=0)
+    for r in raw:
+        if r["arm"] in ("baseline", "candidate") and r["started_at"] >= since:
+            weights[r["workload"]] = weights.get(r["workload"], 0) + 1
+    begin = [{"at": min(r["started_at"] for r in raw)}]
+    curve = rollout.planned_curve(frozen.plan, begin, now)
+    for point in curve:
+        due = {
+            key: max((s for s in work.stages if s.starts <= point["at"]), key=lambda s: s.starts, default=None)
+            for key, work in frozen.plan.workloads.items()
+        }  # fmt: skip
+        exact = sum(weights[k] * sum(s.shares.values()) for k, s in due.items() if s)
+        assert point["share"] == pytest.approx(exact / sum(weights.values()), abs=2e-3)
+    game = frozen.plan.workloads["game"].stages[-1].starts
+    assert game in [point["at"] for point in curve]
+    assert game != changes[0].plan.workloads["game"].stages[-1].starts
+
+
+def test_the_shares_of_now_are_those_of_the_last_quarter_of_an_hour(raw: Raw) -> None:
+    since = (queries.bounds().now - timedelta(minutes=15)).replace(second=0, microsecond=0)
+    recent = [r for r in raw if r["arm"] in ("baseline", "candidate") and r["started_at"] >= since]
+    for workload, share in queries.shares_now().items():
+        mine = [r for r in recent if r["workload"] == workload]
+        assert share == pytest.approx(sum(r["arm"] == "candidate" for r in mine) / len(mine), abs=0.2)  # fmt: skip
+    assert rollout._weighted() == pytest.approx(migrated_share(raw, since), abs=0.1)  # fmt: skip
+
+
+def test_the_saving_of_a_month_is_the_saving_per_call_times_the_last_days_calls(raw: Raw) -> None:
+    plan, found = queries.plan(), queries.savings("USD")
+    assert plan is not None
+    exact = 0.0
+    since = (queries.bounds().now - timedelta(days=1)).replace(second=0, microsecond=0)
+    for key, work in plan.workloads.items():
+        calls = sum(
+            r["workload"] == key and r["arm"] in ("baseline", "candidate") and r["started_at"] >= since
+            for r in raw
+        )  # fmt: skip
+        each = float(found[key].saved) / found[key].calls
+        exact += each * sum(work.stages[-1].shares.values()) * calls * 30
+    shown = rollout.monthly_saving(plan, found, rollout._weights())
+    assert shown is not None
+    assert float(shown) == pytest.approx(exact, rel=5e-3)
+
+
+def test_freshness_is_that_of_the_rows_of_the_last_five_minutes(
+    settings: Settings, raw: Raw
+) -> None:
+    found = queries.freshness()
+    assert found.last_stored_at == max(r["inserted_at"] for r in raw)
+    window = [r for r in raw if r["inserted_at"] > found.now - timedelta(seconds=300)]
+    delays = sorted((r["inserted_at"] - r["started_at"]).total_seconds() * 1000 - (r["duration_ms"] or 0) for r in window)  # fmt: skip
+    assert found.calls == pytest.approx(len(window), abs=2)
+    assert found.calls_per_second == found.calls / 300
+    if found.calls == len(delays) and delays:
+        assert found.p50_ms in delays
+        assert found.p99_ms == pytest.approx(delays[-1], abs=1)
+
+
+def test_throughput_is_the_rows_minute_by_minute(raw: Raw) -> None:
+    for point in queries.ask("throughput"):
+        mine = [r for r in raw if at_step(r["started_at"], 60) == point["at"]]
+        assert point["calls"] == len(mine)
+
+
+def test_workers_rejections_doubts_and_calls_without_a_cost_are_the_rows(
+    settings: Settings, raw: Raw
+) -> None:
+    with connect(settings) as client:
+        ledger = rows(client, "SELECT * FROM ledger WHERE inserted_at > now() - 3600")
+        rejected = rows(client, "SELECT reason FROM rejected")
+    (worker,) = queries.ask("workers")
+    assert (worker["batches"], worker["partitions"]) == (len(ledger), PARTITIONS)
+    assert worker["calls"] == sum(r["stored"] for r in ledger)
+    reasons = [r["reason"] for r in rejected]
+    assert {r["reason"]: r["messages"] for r in queries.ask("rejected")} == {
+        reason: reasons.count(reason) for reason in reasons
+    }
+    unknown = [(r["provider"], r["model"], r["cost_unknown"]) for r in raw if r["cost_unknown"]]
+    assert {(r["provider"], r["model"], r["reason"]): r["calls"] for r in queries.ask("unpriced")} == {
+        each: unknown.count(each) for each in unknown
+    }  # fmt: skip
+    since = datetime.combine((queries.bounds().now - timedelta(days=1)).date(), datetime.min.time(), UTC)  # fmt: skip
+    doubts = [doubt for r in raw for doubt in r["doubts"] if r["received_at"] >= since]
+    shown = {r["doubt"]: r["calls"] for r in queries.ask("doubts")}
+    assert sum(shown.values()) <= len(doubts)
+    assert set(shown) <= set(doubts)
+
+
+def test_the_partitions_are_the_ledgers_rows(settings: Settings) -> None:
+    with connect(settings) as client:
+        ledger = rows(client, "SELECT * FROM ledger WHERE cluster = 'seed'")
+        ends = rows(client, "SELECT * FROM partitions FINAL WHERE cluster = 'seed'")
+    for row in queries.ask("partitions"):
+        if not row["current"]:
+            continue
+        mine = [r for r in ledger if r["kafka_partition"] == row["kafka_partition"]]
+        (end,) = (r for r in ends if r["kafka_partition"] == row["kafka_partition"])
+        read = sum(r["offset_to"] - r["offset_from"] + 1 for r in mine)
+        assert (row["produced"], row["read"]) == (end["end_offset"], read)
+        assert row["in_flight"] == end["end_offset"] - read
+        for name in ("stored", "rejected", "duplicates"):
+            assert row[name] == sum(r[name] for r in mine)

@@ -96,7 +96,6 @@ def _frame(found: list[dict[str, Any]]) -> pd.DataFrame:
             "tokens": f"{show.count(row['input_tokens'])} → {show.count(row['output_tokens'])}",
             "cost": show.money(row["cost"], row["currency"]),
             "quality": None if row["quality"] is None else 100 * float(row["quality"]),
-            "call_id": row["call_id"],
         }
         for row in found
     )
@@ -162,16 +161,16 @@ def _timeline(call: dict[str, Any]) -> Markup:
     first, whole = call["time_to_first_token_ms"], call["duration_ms"]
     color = provider_color(call["provider"], theme())
     parts = [
-        (t("calls.waiting"), first, 0.55),
-        (t("calls.streaming"), None if whole is None or first is None else whole - first, 1.0),
+        (t("calls.waiting"), first, 50),
+        (t("calls.streaming"), None if whole is None or first is None else whole - first, 85),
     ]
     if first is None:
-        parts = [(t("calls.whole"), whole, 1.0)]
+        parts = [(t("calls.whole"), whole, 85)]
     steps = joined(
-        Markup('<i style="flex:{} 0 auto;background:{};opacity:{}">{} {}</i>').format(
-            max(1, ms), color, opacity, words, show.milliseconds(ms)
-        )
-        for words, ms, opacity in parts
+        Markup(
+            '<i style="flex:{} 0 auto;background:color-mix(in srgb, {} {}%, #1b2626)">{} {}</i>'
+        ).format(max(1, ms), color, strength, words, show.milliseconds(ms))
+        for words, ms, strength in parts
         if ms is not None
     )
     offset = viewer_offset()
@@ -206,7 +205,8 @@ def _bill(call: dict[str, Any]) -> Markup:
         note = t("calls.bill.other", id=call["price_id"] or show.UNKNOWN)
         return markup.facts([(t("calls.cost"), markup.SMALL.format(whole, f" {note}"))])
     heads = [t(f"bill.{key}") for key in ("what", "tokens", "per_million", "amount")]
-    total = [Markup("<b>{}</b>").format(t("calls.cost")), "", call["price_id"], whole]
+    name = Markup("<b>{}</b><small>{}</small>").format(t("calls.cost"), call["price_id"])
+    total = [name, "", "", whole]
     return markup.table(heads, [*lines, total])
 
 
@@ -284,6 +284,10 @@ def _about(call: dict[str, Any]) -> Markup:
     if call["failure"]:
         seen = {True: "yes", False: "no", None: "unknown"}[call["final"]]
         pairs.append((t("about.final"), t(f"about.final.{seen}")))
+    if call["language"]:
+        pairs.append((t("about.language"), term("tongue", call["language"])))
+    if call["tools_called"]:
+        pairs.append((t("about.tools_called"), ", ".join(call["tools_called"])))
     pairs += [(f"{t('about.tag')} {key}", value) for key, value in call["tags"].items()]
     return markup.facts(pairs)
 

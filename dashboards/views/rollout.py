@@ -1,6 +1,6 @@
 """Rollout: how far are we, when are we done, what does it save, what is in the way?"""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -10,6 +10,7 @@ import streamlit as st
 from markupsafe import Markup
 
 from dashboards import ahead, charts, controls, markup, queries, show, state
+from dashboards.costs import Bills, three_ways, token_ratios, warmed
 from dashboards.markup import BAR, HINT, joined
 from dashboards.names import short_name
 from dashboards.queries import AMOUNTS, BILL_S, RANGES, Bill
@@ -27,6 +28,7 @@ from pipeline.verdicts.plan import Plan, Stage, Workload
 
 BOLD = Markup("<b>{}</b>")
 SMALL = Markup("{}<small>{}</small>")
+BLOCK = Markup("<div>{}</div>")
 FIGURE = Markup('<div title="{}"><b>{}</b><span>{}</span><small>{}</small></div>')
 FUTURE = 3  # the burn-up looks ahead at most so many times as far as back
 BEHIND = 0.05  # of a workload's traffic: less may be chance
@@ -38,6 +40,7 @@ def page() -> None:
     seconds = controls.time_range("all")
     report_button()
     _figures(seconds)
+    _saving_corrected()
     _cost_by_month()
 
 
@@ -57,11 +60,7 @@ def _all(plan: Plan, seconds: int) -> None:
     currency = queries.settings().report_currency
     savings = queries.savings(currency)
     verdicts = queries.verdicts() or []
-    st.html(
-        Markup('<p class="sentence">{}</p>').format(
-            sentence(plan, now, _weighted(actual), verdicts)
-        )
-    )
+    st.html(Markup('<p class="sentence">{}</p>').format(sentence(plan, now, _weighted(), verdicts)))
     with st.container(border=True, key="card-summary"):
         st.html(_summary(plan, now, actual, savings, verdicts, currency))
     with card("rollout.burn_up"):
@@ -90,7 +89,7 @@ def _all(plan: Plan, seconds: int) -> None:
         event_feed(controls.scope(seconds, ""))
 
 
-def _weighted(actual: dict[str, float]) -> float | None:
+def _weighted() -> float | None:
     """The migrated share of all users' calls in the last 15 minutes."""
     calls = migrated = 0
     for row in queries.migration(RANGES["15m"]):
@@ -141,7 +140,7 @@ def _summary(
     span = _span(saving, currency) if known else ""
     per_month = monthly_saving(plan, savings, _weights())
     figures = [
-        ("rollout.migrated", show.percent(_weighted(actual), 1), ""),
+        ("rollout.migrated", show.percent(_weighted(), 1), ""),
         ("rollout.planned", show.percent(planned_share(plan, _ms(now), _weights()), 1), ""),
         ("rollout.finish", *_finish(plan, now, verdicts)),
         ("rollout.paid", show.money(saving.paid if known else None, currency), t("rollout.calls", n=show.count(saving.calls))),
@@ -488,6 +487,60 @@ def _bar(share: float | None) -> Markup:
     if share is None:
         return markup.UNKNOWN
     return BAR.format(round(100 * share, 1), ACCENT[theme()]) + show.percent(share, 0)
+
+
+@st.fragment(run_every=BILL_S)
+def _saving_corrected() -> None:
+    """What was saved, and what of it a cold cache and other token counts hide."""
+    with suppress(StoreError):
+        plan, currency = queries.plan(), queries.settings().report_currency
+        found = queries.savings(currency)
+        known = [key for key in plan.workloads if key in found and found[key].calls] if plan else []
+        if plan is None or not known:
+            return
+        with card("rollout.saving"):
+            columns = ("workload", "billed", "uncached", "projected", "tokens", "saved", "warm")
+            heads = [
+                HINT.format(t(f"rollout.saving.{key}.help"), t(f"rollout.saving.{key}"))
+                for key in columns
+            ]
+            lines = [_corrected(plan, key, found[key], currency) for key in known]
+            st.html(markup.table(heads, lines))
+
+
+def _corrected(plan: Plan, key: str, saving: Saving, currency: str) -> list[Markup | str]:
+    ever, lately = controls.scope(RANGES["all"], key), controls.scope(RANGES["24h"], key)
+    bills = {p: b for p, b in queries.bills(lately).items() if b.calls}
+    paid = {s.provider: s.cost for s in queries.sums(ever) if s.arm == "candidate" and s.priced}
+    baseline = bills.get(plan.endpoints[plan.baseline].provider)
+    told = {p: bills[p] for p in paid if p in bills} if baseline else {}
+    warm = warmed(saving, paid, baseline, told) if baseline else None
+
+    def each(shown: Callable[[Bills], str]) -> Markup:
+        return joined(BLOCK.format(shown(side)) for side in told.values()) or markup.UNKNOWN
+
+    def way(name: str) -> Markup:
+        return each(lambda side: show.money(_per_1000(three_ways(baseline, side)[name]), currency))
+
+    names = joined(BLOCK.format(markup.provider(p, language(), theme())) for p in told)
+    return [
+        SMALL.format(named(plan.workloads[key].name, key), names),
+        way("billed"),
+        way("uncached"),
+        way("projected"),
+        each(lambda side: _ratios(baseline, side)),
+        markup.with_small(show.money(saving.saved, currency), _span(saving, currency)),
+        markup.with_small(show.money(warm.saved, currency), _span(warm, currency)) if warm else markup.UNKNOWN,
+    ]  # fmt: skip
+
+
+def _per_1000(cost: Decimal | None) -> Decimal | None:
+    return None if cost is None else 1000 * cost
+
+
+def _ratios(baseline: Bills, candidate: Bills) -> str:
+    found = token_ratios(baseline, candidate)
+    return f"× {found[0]:.2f} · × {found[1]:.2f}" if found else show.UNKNOWN
 
 
 @st.fragment(run_every=BILL_S)
