@@ -36,6 +36,7 @@ PARTITIONS = 4
 PATIENCE = 300.0
 CONTENDERS = {
     "ours, batched": ("batched", "ours"),
+    "ours, batched, two workers": ("batched", "ours", 2),
     "ours, single": ("single", "ours"),
     "naive, single": ("single", "naive"),
     "peer (Quix Streams), single": ("single", "peer"),
@@ -62,8 +63,8 @@ def run(broker: str = "apache", rounds: int = ROUNDS) -> dict[str, float]:
         contenders = {n: c for n, c in CONTENDERS.items() if c[1] != "peer" or _peer_installed()}
         found: dict[str, list[float]] = {name: [] for name in (*contenders, "limit")}
         for _ in range(rounds):
-            for name, (kind, who) in contenders.items():
-                found[name].append(_calls_per_second(bench, kind, who))
+            for name, contender in contenders.items():
+                found[name].append(_calls_per_second(bench, *contender))
             found["limit"].append(_limit(settings, Path(folder), lines))
     medians = {name: statistics.median(values) for name, values in found.items()}
     figures = {f"{name}, calls/s": round(value) for name, value in medians.items()}
@@ -72,6 +73,9 @@ def run(broker: str = "apache", rounds: int = ROUNDS) -> dict[str, float]:
             medians["ours, single"] / medians["peer (Quix Streams), single"], 2
         )
     return figures | {
+        "two workers against one, times": round(
+            medians["ours, batched, two workers"] / medians["ours, batched"], 2
+        ),
         "batched against naive, times": round(
             medians["ours, batched"] / medians["naive, single"], 1
         ),
@@ -127,33 +131,34 @@ def _filled(settings: Settings, kind: str, lines: list[bytes]) -> str:
     return topic
 
 
-def _calls_per_second(bench: Bench, kind: str, who: str) -> float:
+def _calls_per_second(bench: Bench, kind: str, who: str, processes: int = 1) -> float:
     """One contender, from an empty database to all calls stored."""
     run_id = uuid.uuid4().hex[:8]
     settings = replace(
         bench.settings, calls_topic=bench.topics[kind], consumer_group=f"bench-{run_id}",
-        clickhouse_database=f"bench_{run_id}", worker_port=free_port(8501),
+        clickhouse_database=f"bench_{run_id}",
     )  # fmt: skip
     migrate(settings, demo_rules().catalog)
     argv = (
         ["pipeline.cli", "worker"] if who == "ours" else ["bench.contenders", who, str(CALLS[kind])]
     )
     log_file = settings.data / f"{run_id}.log"
-    with connect(settings) as client, log_file.open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *argv], env={**os.environ, **settings.environ()},
-            stdout=subprocess.PIPE if who == "floor" else subprocess.DEVNULL, stderr=log,
-        )  # fmt: skip
-        try:
-            if who == "floor":
-                out, _ = process.communicate(timeout=PATIENCE)
-                return float(out)
-            _wait_until(lambda: _stored(client) >= CALLS[kind], process, log_file)
-            return _pace(client)
-        finally:
-            process.kill()
-            process.wait()
-            client.command(f"DROP DATABASE `{settings.clickhouse_database}`")
+    with connect(settings) as client, ExitStack() as running:
+        running.callback(client.command, f"DROP DATABASE `{settings.clickhouse_database}`")
+        log = running.enter_context(log_file.open("wb"))
+        for number in range(processes):
+            own_port = replace(settings, worker_port=free_port(8501 + 100 * number))
+            process = subprocess.Popen(
+                [sys.executable, "-m", *argv], env={**os.environ, **own_port.environ()},
+                stdout=subprocess.PIPE if who == "floor" else subprocess.DEVNULL, stderr=log,
+            )  # fmt: skip
+            running.callback(process.wait)
+            running.callback(process.kill)
+        if who == "floor":
+            out, _ = process.communicate(timeout=PATIENCE)
+            return float(out)
+        _wait_until(lambda: _stored(client) >= CALLS[kind], process, log_file)
+        return _pace(client)
 
 
 def _stored(client: Client) -> int:
