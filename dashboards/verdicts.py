@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from pipeline.verdicts.verdict import Drift
+
 SMALLEST = {"points": 0.01, "ratio": 0.1}  # what a margin's length is taken for where it has none
 
 
@@ -73,6 +75,12 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     units_candidate: int
     late_calls: int
     gates: tuple[Gate, ...]
+    drift: tuple[Drift, ...] = ()  # after the cutover
+
+    @property
+    def alarms(self) -> tuple[Drift, ...]:
+        """The drift alarms that stand; they compare with nothing."""
+        return tuple(drift for drift in self.drift if drift.since is not None)
 
     def reason(self, language: str) -> str:
         return self.reason_zh if language == "zh" and self.reason_zh else self.reason_en
@@ -92,7 +100,8 @@ def read(row: Mapping[str, Any]) -> Verdict:
     """A row of `v_verdicts`."""
     raw = msgspec.json.decode(row["gates"] or "[]", type=list[dict[str, Any]])
     gates = tuple(msgspec.convert(_gate(gate, row["at"]), Gate, strict=False) for gate in raw)
-    return msgspec.convert({**row, "gates": gates}, Verdict)
+    drift = msgspec.json.decode(row["drift"] or "[]", type=tuple[Drift, ...])
+    return msgspec.convert({**row, "gates": gates, "drift": drift}, Verdict)
 
 
 def _gate(raw: dict[str, Any], at: datetime) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from pipeline.verdicts.plan import Plan, epoch_hash, gates_of, plan_hash
 from pipeline.verdicts.shown import evidence_rows, gate_rows
 from pipeline.verdicts.state import State, currency_of
 from pipeline.verdicts.units import Unit, bears, share_against_baseline
-from pipeline.verdicts.verdict import FORMULAS, Facts, Outcome, Verdict
+from pipeline.verdicts.verdict import FORMULAS, Drift, Facts, Outcome, Verdict
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +74,7 @@ class Pair:
     row_at: int = 0
     saved_at: int = 0
     fresh: bool = False  # has folded since its last row
+    alarms: dict[str, int] = field(default_factory=dict)  # gate → since when it drifts, as told
 
     @property
     def key(self) -> tuple[str, str]:
@@ -235,6 +236,7 @@ class Judge:
         pair = Pair(candidate=candidate, provider=provider, epoch=epoch, state=state)
         if said and said["epoch"] == epoch.epoch:
             pair.shown, pair.since = said["verdict"], said["since_ms"]
+            pair.alarms = alarms_of(msgspec.json.decode(said["drift"], type=tuple[Drift, ...]))
         both, place = (plan.endpoints[plan.baseline].provider, provider), state.place or (-1, "")
         while units := store.read_units(
             self.client, workload, providers=both, after=place, since=epoch.starts_at,
@@ -276,14 +278,15 @@ class Judge:
         pair.stage = stage.name if stage else ""
         pair.judged_at = now
         pair.verdict = found = judge(pair.state, self._facts(plan, pair, now))
-        before = pair.shown
+        before, events = pair.shown, _drift_events(pair, found)
+        pair.alarms = alarms_of(found.drift)
         if not self._shows(pair, found, now):
-            return []
+            return events
         changed = pair.shown != before
         if changed:
             pair.since = now
         every = ROW_MS if pair.fresh else IDLE_ROW_MS
-        if not changed and now - pair.row_at < every:
+        if not changed and not events and now - pair.row_at < every:
             return []
         row = self._row(plan, pair, found, stage.shares.get(pair.candidate, 0.0) if stage else 0.0)
         self._write("verdicts", row | {"changed": changed})
@@ -292,9 +295,7 @@ class Judge:
             for gate in evidence_rows(found, pair.state):
                 self._write("evidence", who | {"epoch": pair.epoch.epoch} | gate)
         pair.row_at, pair.fresh = now, False
-        if not changed:
-            return []
-        return [_verdict_event(row, before)]
+        return [*events, _verdict_event(row, before)] if changed else events
 
     def _shows(self, pair: Pair, found: Verdict, now: int) -> bool:
         """Whether the verdict made is the one shown; another one is shown once it is steady."""
@@ -370,6 +371,7 @@ class Judge:
             "proven": self._proven(plan, pair),
             "formulas": found.formulas,
             "gates": msgspec.json.encode(gate_rows(found)).decode(),
+            "drift": msgspec.json.encode(found.drift).decode(),
         }
 
     def _proven(self, plan: Plan, pair: Pair) -> bool:
@@ -452,6 +454,26 @@ def _verdict_event(row: dict[str, Any], before: str) -> Event:
         "event_id": name, "at": row["at"], "kind": "verdict_changed", "before": before,
         **{key: row[key] for key in told},
     }  # fmt: skip
+
+
+def alarms_of(drifts: Iterable[Drift]) -> dict[str, int]:
+    """Gate → since when there is an alarm, UTC ms."""
+    return {drift.gate: drift.since for drift in drifts if drift.since is not None}
+
+
+def _drift_events(pair: Pair, found: Verdict) -> list[Event]:
+    """Alarms after the cutover that have not been told; the same from whoever tells them."""
+    who = f"{found.workload}/{pair.candidate}/{found.epoch}"
+    return [
+        {
+            "event_id": f"drift/{who}/{drift.gate}/{drift.since}", "at": found.at, "kind": "drift_alarm",
+            "workload": found.workload, "candidate": pair.candidate, "provider": pair.provider,
+            "epoch": found.epoch, "stage": pair.stage, "gate": drift.gate, "limit": drift.limit,
+            "since": drift.since, "message_en": drift.reason.en, "message_zh": drift.reason.zh,
+        }
+        for drift in found.drift
+        if drift.reason and drift.since != pair.alarms.get(drift.gate)
+    ]  # fmt: skip
 
 
 def _epoch_event(plan: Plan, epoch: Epoch, now: int) -> Event:

@@ -269,6 +269,33 @@ def test_two_candidates_of_one_provider_are_judged_apart(world) -> None:
     ]  # fmt: skip
 
 
+def test_a_drift_alarm_after_the_cutover_is_an_event_of_its_own_told_once(world) -> None:
+    judge, before = world.judge(), conversations(600)
+    alone = [
+        {**call, "arm": "candidate", "provider": "moonshot", "share": 1.0, "stage": "all",
+         "fault": "provider" if n >= 100 and n % 2 else ""}
+        for n, call in enumerate(conversations(300, first=600))
+    ]  # fmt: skip
+    world.come(before)
+    world.tick(judge)
+    world.come(alone[:100])
+    assert [e["kind"] for e in world.tick(judge) if e["kind"] == "drift_alarm"] == []
+    world.come(alone[100:])
+    (event,) = [e for e in world.tick(judge) if e["kind"] == "drift_alarm"]
+    assert (event["gate"], event["candidate"], event["provider"]) == ("failure", "kimi", "moonshot")
+    assert "Drift alarm, not a comparison" in event["message_en"]
+    assert "漂移告警" in event["message_zh"]
+    world.tick(judge)
+    (drift,) = [d for d in json.loads(world.shown()["drift"]) if d["since"]]
+    assert drift["since"] == event["since"]
+    another = world.judge("another")
+    assert [e for e in world.tick(another) if e["kind"] == "drift_alarm"] == []
+    units = of_pair(stored.read_units(world.client, "chat"), world.plan, "chat", "kimi")
+    state = start(gates_of(world.plan, "chat"), workload="chat", candidate="moonshot/kimi-k2.6")
+    state = fold(state, units, failures=failures_of(units))
+    assert msgspec.json.encode(state) == msgspec.json.encode(another._pairs["chat", "kimi"].state)
+
+
 def test_late_calls_are_counted_and_change_nothing(world) -> None:
     judge = world.judge()
     world.come(conversations(40))

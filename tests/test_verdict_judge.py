@@ -2,13 +2,16 @@
 
 import random
 from decimal import Decimal
+from math import log
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from verdict_units import MINUTE, START, traffic, unit, verdict
 
+from pipeline.verdicts.drift import FALSE_ALARM_EVERY, Detector
 from pipeline.verdicts.gates import (
     Alpha,
     CostGate,
@@ -229,6 +232,34 @@ def test_after_the_cutover_there_is_a_drift_alarm_that_says_it_is_no_comparison(
     said = verdict(fold(calm, traffic(150, seed=3, first=5000, share=1.0, failing=(0, 0.4))))
     assert (said.outcome, said.reasons[0].code) == (Outcome.HOLD, "drift")
     assert "not a comparison" in said.reasons[0].en
+    (failure, score) = said.drift
+    assert (failure.gate, score.gate, score.since) == ("failure", "score", None)
+    assert failure.log_e > failure.needed == pytest.approx(log(2 * FALSE_ALARM_EVERY))
+    assert failure.since and failure.reason and "漂移告警" in failure.reason.zh
+    worse = verdict(fold(calm, traffic(300, seed=4, first=5000, share=1.0, score=(0.9, 0.6))))
+    assert [drift.gate for drift in worse.drift if drift.since] == ["score"]
+    assert "quality score below 8" in worse.reasons[0].en
+
+
+def test_a_drift_alarm_ends_when_there_is_a_baseline_again() -> None:
+    state = fold(begin(), traffic(3000))
+    state = fold(state, traffic(300, seed=3, first=3000, share=1.0, failing=(0, 0.4)))
+    assert verdict(state).drift[0].since
+    back = fold(state, traffic(10, first=3300))
+    assert verdict(back).drift == ()
+
+
+def test_what_goes_on_as_before_raises_no_drift_alarm() -> None:
+    """Exactly at the limit, 50 times 4,000 conversations: the promise is one false alarm in 100,000 on average."""
+    rng, alarms = np.random.default_rng(6), 0
+    for _ in range(50):
+        watch = Detector(limit=0.05)
+        for failed in rng.random(4_000) < 0.05:
+            watch.add(float(failed), START)
+            if watch.since:
+                alarms += 1
+                break
+    assert alarms <= 6, "two on average, four more by chance"
 
 
 def test_rollback_is_shared_out_over_gates_and_starts_are_charged() -> None:

@@ -29,6 +29,23 @@ def verdict_pill(verdict: str) -> Markup:
     return PILL.format(tone + " bare", f"{mark} {term('verdict', verdict)}")
 
 
+def drift_note(verdict: Verdict) -> Markup:
+    """The drift alarms of a workload that has moved as a whole, labelled as such; nothing without one."""
+    told = verdict.reason(language())
+    said = [
+        drift.reason.zh if language() == "zh" else drift.reason.en
+        for drift in verdict.alarms
+        if drift.reason
+    ]
+    pill = (
+        PILL.format("bad bare", f"◆ {term('event', 'drift_alarm')}")
+        if verdict.alarms
+        else Markup("")
+    )
+    new = " ".join(sentence for sentence in said if sentence not in told)
+    return pill + Markup("<small>{}</small>").format(new) if new else pill
+
+
 def gates(scope_workload: str, verdicts: list[Verdict] | None) -> None:
     """Every gate of each candidate against its margin, with what is still needed."""
     with card("compare.gates"):
@@ -37,6 +54,8 @@ def gates(scope_workload: str, verdicts: list[Verdict] | None) -> None:
             return
         for verdict in verdicts:
             st.html(_heading(verdict))
+            if note := drift_note(verdict):
+                st.html(note)
             st.html(_gate_table(verdict))
         st.caption(t("compare.gates.how"))
         csv_button(gate_rows(verdicts), f"gates-{scope_workload}.csv", "gates_csv")

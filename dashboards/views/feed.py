@@ -19,7 +19,7 @@ HEIGHT = 310
 ENTRY = Markup('<li class="{}"><time>{}</time>{}<span>{}</span>{}</li>')
 ACKNOWLEDGED = Markup('<small class="ack">✓ {}</small>')
 OWN = {"event_id", "at", "kind", "workload", "provider"}
-TONES = {"stage_changed": "plain", "verdict": "warn", "incident": "bad", "alert": "bad", "resolved": "good"}  # fmt: skip
+TONES = {"stage_changed": "plain", "verdict": "warn", "incident": "bad", "alert": "bad", "drift_alarm": "bad", "resolved": "good"}  # fmt: skip
 VERDICT_TONES = {"PROMOTE": "good", "HOLD": "warn", "ROLLBACK": "bad", "BLOCKED": "bad"}
 
 

@@ -15,7 +15,7 @@ from dashboards.markup import BAR, HINT, joined
 from dashboards.names import short_name
 from dashboards.queries import AMOUNTS, BILL_S, RANGES, Bill
 from dashboards.verdicts import Verdict
-from dashboards.views.evidence import VERDICTS, name_of, verdict_pill
+from dashboards.views.evidence import VERDICTS, drift_note, name_of, verdict_pill
 from dashboards.views.export import report_button
 from dashboards.views.feed import event_feed, stage_label, verdict_label
 from dashboards.views.parts import card, csv_button, draw, viewer_offset
@@ -358,8 +358,8 @@ def _line(
 def _said(verdict: Verdict) -> Markup:
     """A candidate's verdict and why."""
     who = short_name(verdict.provider, language())
-    return Markup('<div class="said">{}<b>{}</b><small>{}</small></div>').format(
-        verdict_pill(verdict.verdict), who, verdict.reason(language())
+    return Markup('<div class="said">{}<b>{}</b><small>{}</small>{}</div>').format(
+        verdict_pill(verdict.verdict), who, verdict.reason(language()), drift_note(verdict)
     )
 
 

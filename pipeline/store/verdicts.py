@@ -338,10 +338,10 @@ def insert_rows(client: Client, table: str, found: Sequence[Mapping[str, Any]]) 
 
 
 def shown_verdicts(client: Client) -> dict[tuple[str, str], dict[str, Any]]:
-    """(workload, candidate) → epoch, verdict and since (UTC ms) as last said."""
+    """(workload, candidate) → epoch, verdict, since (UTC ms) and drift as last said."""
     found = rows(
         client,
-        "SELECT workload, candidate, epoch, verdict, toUnixTimestamp64Milli(since) AS since_ms FROM v_verdicts",
+        "SELECT workload, candidate, epoch, verdict, toUnixTimestamp64Milli(since) AS since_ms, drift FROM v_verdicts",
     )
     return {(row["workload"], row["candidate"]): row for row in found}
 

@@ -29,6 +29,7 @@ from pipeline.verdicts.state import (
 from pipeline.verdicts.streams import measures, pair_measures
 from pipeline.verdicts.units import Pair, Unit
 from pipeline.verdicts.verdict import (
+    Drift,
     Facts,
     Forecast,
     GateResult,
@@ -116,7 +117,7 @@ def judge(state: State, facts: Facts) -> Verdict:
         blocks=state.tally.blocks,
         forecast=max(forecasts, key=_slowness, default=None),
         log_e_sample_ratio=state.split.log_e if state.split.n_a + state.split.n_b else None,
-        log_drift=state.drift.log_e if state.drift else None,
+        drift=_drift(state),
         late=state.late,
     )
 
@@ -161,7 +162,7 @@ def _waiting(state: State, facts: Facts, results: Sequence[GateResult]) -> list[
     if not state.tested.units and not needed:
         return [words.reason("no_candidate")]
     order = (GateState.NO_DATA, GateState.OPEN)
-    found = _drift(state)
+    found = [drift.reason for drift in _drift(state) if drift.reason]
     found += [
         result.reason
         for kind in order
@@ -173,11 +174,19 @@ def _waiting(state: State, facts: Facts, results: Sequence[GateResult]) -> list[
     return found + _horizon(state, facts)
 
 
-def _drift(state: State) -> list[Reason]:
-    """An alarm after the cutover, which is no comparison and proves nothing against the candidate."""
-    if state.drift is None or state.drift.since is None:
-        return []
-    return [words.reason("drift", limit=words.measured(state.drift.limit, "share"))]
+def _drift(state: State) -> tuple[Drift, ...]:
+    """Alarms after the cutover, which are no comparison and prove nothing against the candidate."""
+    return tuple(
+        Drift(
+            gate=name,
+            limit=found.limit,
+            log_e=found.log_e,
+            needed=found.needed,
+            since=found.since,
+            reason=None if found.since is None else words.drift(name, found.limit),
+        )
+        for name, found in state.drift.items()
+    )
 
 
 def _needed(state: State, results: Sequence[GateResult]) -> list[GateResult]:

@@ -67,6 +67,7 @@ def summary(plan: Plan, verdict: Verdict, candidate: str) -> dict[str, Any]:
         "late": verdict.late,
         "log_e_sample_ratio": verdict.log_e_sample_ratio,
         "gates": gate_rows(verdict),
+        "drift": verdict.drift,
     }
 
 

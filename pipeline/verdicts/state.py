@@ -4,6 +4,7 @@ Plain numbers only, none of them infinite: msgspec writes and reads them to the 
 """
 
 from collections.abc import Sequence
+from math import log
 from typing import NamedTuple
 
 import msgspec
@@ -14,7 +15,7 @@ from pipeline.verdicts import evidence, rates
 from pipeline.verdicts.blocks import Losses, Matcher, sums
 from pipeline.verdicts.changes import Bets
 from pipeline.verdicts.cost import Sums
-from pipeline.verdicts.drift import BEFORE, Detector
+from pipeline.verdicts.drift import BEFORE, FALSE_ALARM_EVERY, Detector
 from pipeline.verdicts.gates import Gates
 from pipeline.verdicts.integrity import Split
 from pipeline.verdicts.latency import bucket
@@ -24,6 +25,7 @@ from pipeline.verdicts.units import Pair, Unit
 
 # How many times as often the candidate may fail: bets, as multiples of `harm_ratio`.
 RATIO_BETS = (1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 10.0, 20.0)
+WATCHED = ("failure", "score")  # after the cutover
 RECENT = 20  # failures kept to be shown
 
 
@@ -178,7 +180,7 @@ class State(msgspec.Struct, kw_only=True):
     harmed: list[Latch]
     told: Whose = msgspec.field(default_factory=Whose)  # failures in the order in which they came
     untold: Whose = msgspec.field(default_factory=Whose)  # those without a time or a declared share
-    drift: Detector | None = None  # of the failures, once no baseline is left
+    drift: dict[str, Detector] = {}  # by gate, once no baseline is left
     pair_place: tuple[int, str] | None = None
     pairs: int = 0
     pair_tally: evidence.Tally
@@ -261,7 +263,9 @@ def _add_unit(
     state.place = unit.place
     state.phase.add(is_candidate, declared, at)
     if is_candidate and declared == 1:
-        _watch(state, unit)
+        _watch(state, streams, losses, at)
+    elif declared is not None:
+        state.drift = {}  # there is a baseline to compare with again
     seen = state.tested if is_candidate else state.baseline
     seen.add(unit, losses, currency_of(state.gates))
     if declared is not None and 0 < declared < 1:
@@ -274,16 +278,18 @@ def _add_unit(
         state.phase.before_block = False
 
 
-def _watch(state: State, unit: Unit) -> None:
-    """After the cutover: are the failures still as rare as they were before, give or take the margin?"""
-    gate, before = state.gates.failure, state.tested
-    if gate is None:
-        return
-    if state.drift is None and before.units >= BEFORE:
-        limit = float(rates.guess(before.failed, before.units)) + gate.margin
-        state.drift = Detector(limit=min(limit, 1.0))
-    if state.drift is not None:
-        state.drift.add(float(unit.failed), unit.assigned_at)
+def _watch(state: State, streams: Sequence[Measure], losses: Losses, at: int) -> None:
+    """After the cutover: are failures and scores still as good as they were before, give or take the margin?"""
+    watched = [i for i, measure in enumerate(streams) if measure.stream.name in WATCHED]
+    for i in watched:
+        stream, n, total = streams[i].stream, state.tested.n[i], state.tested.losses[i]
+        if stream.name not in state.drift and n >= BEFORE:
+            limit = min(float(rates.guess(total, n)) + stream.margin, 1.0)
+            needed = log(FALSE_ALARM_EVERY * len(watched))
+            state.drift[stream.name] = Detector(limit=limit, needed=needed)
+        loss, detector = losses[i], state.drift.get(stream.name)
+        if detector is not None and loss is not None:
+            detector.add(loss, at)
 
 
 def _add_blocks(

@@ -82,6 +82,20 @@ class GateResult(msgspec.Struct, frozen=True, kw_only=True):
     reason: Reason | None = None  # why it is not passed
 
 
+class Drift(msgspec.Struct, frozen=True, kw_only=True):
+    """One gate's loss after the cutover against `limit`, what it was before and the margin: an alarm, no comparison.
+
+    `log_e` is that of an e-detector, no e-value; `since` (UTC ms) an alarm stands, None if none does.
+    """
+
+    gate: str
+    limit: float
+    log_e: float
+    needed: float
+    since: int | None = None
+    reason: Reason | None = None
+
+
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What the judge cannot see in the units. Times are UTC ms.
 
@@ -115,6 +129,6 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     blocks: int
     forecast: Forecast | None  # of the slowest open gate
     log_e_sample_ratio: float | None
-    log_drift: float | None  # after the cutover; an alarm at log 100,000, no e-value
+    drift: tuple[Drift, ...]  # after the cutover
     late: int  # conversations that came too late to be counted
     formulas: int = FORMULAS

@@ -110,8 +110,8 @@ _SENTENCES = {
         "影子配对门槛全部通过：{gates}。尚无用户接触候选。",
     ),
     "drift": (
-        "Drift alarm, not a comparison, since no baseline is left: failures are above {limit}, what they were before the cutover and the margin.",
-        "漂移告警（已无基线，非对比）：失败率高于 {limit}，即切换前水平加界限。",
+        "Drift alarm, not a comparison, since no baseline is left: {gate} {than} {limit}, the level before the cutover and the margin.",
+        "漂移告警（已无基线，非对比）：{gate}{than} {limit}，即切换前水平加界限。",
     ),
 }  # fmt: skip
 
@@ -131,6 +131,15 @@ def reason(code: str, **values: tuple[str, str] | str | int) -> Reason:
         return sentence[0].upper() + sentence[1:]
 
     return Reason(code, told(0), told(1))
+
+
+def drift(gate: str, limit: float) -> Reason:
+    """The alarm of a gate whose loss is above a limit; for the score, that it is below one."""
+    if gate == "score":
+        than, limit = ("below", "低于"), 1 - limit
+    else:
+        than = ("above", "高于")
+    return reason("drift", gate=gate_name(gate), than=than, limit=measured(limit, "share"))
 
 
 def gate_name(name: str) -> tuple[str, str]:
