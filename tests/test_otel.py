@@ -36,8 +36,8 @@ def as_protobuf(document: str) -> bytes:
     """What a Collector would write for an OTLP JSON document."""
     value = json.loads(document)
     for span in spans(value):
-        for name in ("traceId", "spanId"):
-            if not span[name].endswith("="):
+        for name in ("traceId", "spanId", "parentSpanId"):
+            if not span.get(name, "=").endswith("="):
                 span[name] = base64.b64encode(bytes.fromhex(span[name])).decode()
     return json_format.ParseDict(value, TracesData()).SerializeToString()
 
@@ -106,6 +106,58 @@ def test_protobuf_that_is_no_signal_is_rejected() -> None:
     (row,) = score(as_protobuf(json.dumps(odd)))
     assert isinstance(row, Rejected)
     assert row.detail == "not OTLP protobuf of traces: an id of a wrong length"
+
+
+def told(*scoped: tuple[str, dict[str, Any]]) -> dict[str, Any]:
+    """A message of one process with these spans, each with the name of its scope."""
+    inside = [{"scope": {"name": scope}, "spans": [span]} for scope, span in scoped]
+    return {"resourceSpans": [{"resource": {}, "scopeSpans": inside}]}
+
+
+def span(own: str, around: str = "", answer: str = "", operation: str = "chat") -> dict[str, Any]:
+    said = {"gen_ai.operation.name": operation, "gen_ai.provider.name": "anthropic", "gen_ai.response.id": answer}  # fmt: skip
+    return {
+        "traceId": "ab" * 16,
+        "spanId": own * 8,
+        "parentSpanId": around * 8,
+        "name": f"span {own}",
+        "attributes": [{"key": k, "value": {"stringValue": v}} for k, v in said.items()],
+    }
+
+
+SDK, ROUND_IT = "com.anthropic.sdk.python", "opentelemetry.instrumentation.anthropic"
+TWICE = [
+    # spans of one process; which of them are calls
+    ("one inside the other", [(SDK, span("0a", "0b", "msg")), (ROUND_IT, span("0b", "", "msg"))], "b"),
+    ("both failed", [(SDK, span("0a", "0b")), (ROUND_IT, span("0b"))], "b"),
+    ("side by side", [(ROUND_IT, span("0a", "0c", "msg")), (SDK, span("0b", "0c", "msg"))], "a"),
+    ("two answers", [(ROUND_IT, span("0a", "0c", "msg1")), (SDK, span("0b", "0c", "msg2"))], "ab"),
+    ("the library alone", [(SDK, span("0a", "", "msg")), (SDK, span("0b", "", "msg2"))], "ab"),
+    ("in an agent", [(ROUND_IT, span("0a", "0b", "msg")), ("app", span("0b", operation="invoke_agent"))], "a"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("says", "spans", "calls"), TWICE, ids=[case[0] for case in TWICE])
+def test_a_call_that_two_spans_of_a_process_tell_of_counts_once(
+    says: str, spans: list[tuple[str, dict[str, Any]]], calls: str
+) -> None:
+    document = json.dumps(told(*spans))
+    for value in (document.encode(), as_protobuf(document)):
+        rows = score(value)
+        found = [row.call_id[-1] for row in rows if isinstance(row, ScoredCall)]
+        assert found == list(calls)
+        assert len(rows) == len(spans)
+        assert all(row.reason == "other_span" for row in rows if isinstance(row, Ignored))
+    assert score(b"\n".join(FORMATS["otlp"].split(document.encode()))) == score(document.encode())
+
+
+def test_spans_of_two_processes_are_two_calls() -> None:
+    pair = [told((ROUND_IT, span("0a", "0b", "msg"))), told((ROUND_IT, span("0b", "", "msg")))]
+    for number, each in enumerate(pair):
+        process = {"key": "service.name", "value": {"stringValue": f"s-{number}"}}
+        each["resourceSpans"][0]["resource"] = {"attributes": [process]}
+    rows = score(json.dumps({"resourceSpans": [e["resourceSpans"][0] for e in pair]}).encode())
+    assert all(isinstance(row, ScoredCall) for row in rows)
 
 
 @given(st.data())

@@ -5,19 +5,20 @@ Reads the GenAI conventions, newest and older names, content in attributes or ev
 reason, errors; both sides' text if the instrumentation was told to keep it. Does not know: the HTTP
 status of a success, what a call cost (but LiteLLM's does), retries inside a client, teams and keys
 unless attributes name them. The other spans of a trace are ignored and counted. Attributes of the
-resource that are not OpenTelemetry's own become tags. One call instrumented in two places, such as
-application and gateway, is two spans: send one of them.
+resource that are not OpenTelemetry's own become tags. A call that a client library and an
+instrumentation around it both tell of counts once, where both spans come in one message. One that
+application and gateway tell of is two spans: send one of them.
 """
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from pipeline.calls import Call, Exchange, Protocol, Usage, VendorError
 from pipeline.formats import records as r
-from pipeline.formats.otlp_proto import is_otlp, spans_as_json
+from pipeline.formats.otlp_proto import as_json, is_otlp
 from pipeline.protocols import read_parsed
 from pipeline.protocols.values import as_dict, as_text, dicts, encode
 
@@ -50,6 +51,7 @@ _WRITES = (
     "gen_ai.usage.cache_creation_input_tokens",
     "llm.token_count.prompt_details.cache_write",
 )
+_WRITTEN_1H = "anthropic.usage.cache_creation.ephemeral_1h_input_tokens"
 _REASONINGS = (
     "gen_ai.usage.reasoning.output_tokens",
     "gen_ai.usage.reasoning_tokens",
@@ -68,6 +70,7 @@ _FIRST_TOKENS = ("First Token Stream Event", "gen_ai.content.completion.chunk")
 _FAILED = (2, "2", "STATUS_CODE_ERROR")
 _ABANDONED = ("CancelledError", "GeneratorExit", "ClientDisconnected")
 _CLIENT_GONE = 499
+_OWN = b'"com.anthropic.sdk.'  # the scope of spans that a client library makes itself
 _OF_OPENTELEMETRY = (
     "telemetry.", "service.", "process.", "host.", "os.", "container.", "k8s.", "cloud.", "faas.",
     "deployment.", "cutover.", "model_id",
@@ -147,7 +150,12 @@ class ResourceSpans(msgspec.Struct):
 
 
 class Document(msgspec.Struct):
-    """What `read` is given: a document with one span at most, or a bare one, without ids, as `span`."""
+    """What `read` is given: a document with one span at most, or a bare one, without ids, as `span`.
+
+    `told_by` is the name of another span that tells of the same call.
+    """
+
+    told_by: str = ""
 
     resourceSpans: list[ResourceSpans] | None = None
     span: Span | None = None
@@ -169,8 +177,23 @@ class _Document(msgspec.Struct):
     resourceSpans: list[_ResourceSpans] = []
 
 
+class _Kin(msgspec.Struct):
+    spanId: str = ""
+    parentSpanId: str = ""
+
+
+class Told(NamedTuple):
+    """A span of a message, as JSON, with its resource and its scope."""
+
+    resource: bytes
+    scope: bytes
+    span: bytes
+
+
 _documents = msgspec.json.Decoder(Document)
 _unread = msgspec.json.Decoder(_Document)
+_spans = msgspec.json.Decoder(Span)
+_kin = msgspec.json.Decoder(_Kin)
 Attributes = dict[str, Any]
 
 
@@ -186,7 +209,7 @@ def detect(value: bytes) -> bool:
 def split(value: bytes) -> list[bytes]:
     """One document for each span, with its resource and scope. Raises ValueError."""
     if value[:1] == b"\n" and is_otlp(value):
-        return spans_as_json(value)
+        return _opened(as_json(value))
     try:
         return _opened(value)
     except msgspec.DecodeError:  # several documents: each by itself, so that one cannot spoil all
@@ -195,7 +218,11 @@ def split(value: bytes) -> list[bytes]:
 
 def read(record: bytes) -> Call:
     """The call of one span. Raises msgspec.DecodeError, ValidationError or NotACallError."""
-    resource, scope, span = _only_span(_documents.decode(record))
+    document = _documents.decode(record)
+    resource, scope, span = _only_span(document)
+    if document.told_by:
+        what = f"the same call is told of by the span {document.told_by}: {span.name}"
+        raise r.NotACallError(what, r.OTHER_SPAN)
     a = _attributes(span.attributes)
     if not _is_call(a):
         raise r.NotACallError(f"a span that tells of no model's call: {span.name}", r.OTHER_SPAN)
@@ -236,17 +263,64 @@ def read(record: bytes) -> Call:
 def _opened(value: bytes) -> list[bytes]:
     """The spans of one document; itself if it has no more than one."""
     found = [
-        (bytes(within.resource), bytes(scoped.scope), bytes(span))
+        Told(bytes(within.resource), bytes(scoped.scope), bytes(span))
         for within in _unread.decode(value).resourceSpans
         for scoped in within.scopeSpans
         for span in scoped.spans
     ]
-    if len(found) < 2:
-        return [value]
+    return _alone(found) if len(found) > 1 else [value]
+
+
+def _alone(found: list[Told]) -> list[bytes]:
+    """A document for each span; one whose call another one tells of says so."""
+    twice = _told_twice(found)
     return [
-        b'{"resourceSpans":[{"resource":%b,"scopeSpans":[{"scope":%b,"spans":[%b]}]}]}' % each
-        for each in found
+        (b'{%b"resourceSpans":[{"resource":%b,"scopeSpans":[{"scope":%b,"spans":[%b]}]}]}')
+        % (b'"told_by":%b,' % encode(twice[place]).encode() if place in twice else b"", *each)
+        for place, each in enumerate(found)
     ]
+
+
+def _told_twice(found: list[Told]) -> dict[int, str]:
+    """The places of spans of which another one tells the same call, and that one's name.
+
+    That is a call's span around it, or, where the client library's own span stands beside that of an
+    instrumentation, one with the same answer; both of the same process, so of the same resource.
+    """
+    ids = [_ids(told.span) for told in found]
+    named = {(told.resource, own): told for told, (own, _) in zip(found, ids, strict=True) if own}
+    twice: dict[int, str] = {}
+    for place, told in enumerate(found):
+        around = named.get((told.resource, ids[place][1]))
+        if around is not None and None not in (_answer(told), _answer(around)):
+            twice[place] = _name(around)
+        elif _OWN in told.scope and (answer := _answer(told)):
+            others = (o for o in found if o.resource == told.resource and _OWN not in o.scope)
+            if same := next((other for other in others if _answer(other) == answer), None):
+                twice[place] = _name(same)
+    return twice
+
+
+def _answer(told: Told) -> str | None:
+    """The id of the answer that a model's call got, "" if it is not known; None if it is no call."""
+    try:
+        a = _attributes(_spans.decode(told.span).attributes)
+    except msgspec.DecodeError:
+        return None
+    return r.text(a.get("gen_ai.response.id")) if _is_call(a) else None
+
+
+def _ids(span: bytes) -> tuple[str, str]:
+    """The ids of a span and of the one around it; "" where there is none."""
+    try:
+        kin = _kin.decode(span)
+    except msgspec.DecodeError:
+        return "", ""
+    return kin.spanId, kin.parentSpanId
+
+
+def _name(told: Told) -> str:
+    return _spans.decode(told.span).name
 
 
 def _tried(value: bytes) -> list[bytes]:
@@ -275,7 +349,11 @@ def _only_span(document: Document) -> tuple[Attributes, str, Span]:
 
 
 def _attributes(pairs: Iterable[Attribute]) -> Attributes:
-    return {pair.key: _plain(pair.value) for pair in pairs if pair.value is not None}
+    return {
+        pair.key: value.stringValue if value.stringValue is not None else _plain(value)
+        for pair in pairs
+        if (value := pair.value) is not None
+    }
 
 
 def _plain(value: Value) -> Any:
@@ -426,6 +504,7 @@ def _usage(a: Attributes, scope: str, stream: bool | None, findings: list[str]) 
     output = r.tokens(_first(a, _OUTPUTS), findings)
     read = r.tokens(_first(a, _READS) or told.get("cached_tokens"), findings)
     written = r.tokens(_first(a, _WRITES) or told.get("cache_creation_tokens"), findings)
+    an_hour = r.tokens(a.get(_WRITTEN_1H), findings)
     if total is not None and (read or 0) + (written or 0) > total:
         total = r.plus(total, read, written)
     usage = r.usage_of(
@@ -433,7 +512,8 @@ def _usage(a: Attributes, scope: str, stream: bool | None, findings: list[str]) 
         total=total,
         output=output,
         read=read,
-        written=written,
+        written=max(0, written - (an_hour or 0)) if written else written,
+        written_1h=an_hour,
         reasoning=r.tokens(_first(a, _REASONINGS) or told.get("reasoning_tokens"), findings),
     )
     twice = scope == "opentelemetry.instrumentation.anthropic" and stream is True
@@ -443,7 +523,9 @@ def _usage(a: Attributes, scope: str, stream: bool | None, findings: list[str]) 
 def _finish_reasons(a: Attributes) -> list[str]:
     """One a choice: a list, or LiteLLM's JSON inside a string."""
     found = _unpacked(a.get("gen_ai.response.finish_reasons"))
-    return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
+    if not isinstance(found, list):
+        found = [a.get("anthropic.message.stop_reason")]  # of Anthropic's client library
+    return [each for each in found if isinstance(each, str)]
 
 
 # --- what was asked and answered ------------------------------------------------------------------
@@ -612,7 +694,10 @@ def _unpacked(value: Any) -> Any:
 
 
 def _first(a: Attributes, names: tuple[str, ...]) -> Any:
-    return next((a[name] for name in names if a.get(name) not in (None, "")), None)
+    for name in names:
+        if (value := a.get(name)) not in (None, ""):
+            return value
+    return None
 
 
 def _flag(value: Any) -> bool | None:

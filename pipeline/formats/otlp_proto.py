@@ -3,7 +3,6 @@
 The only place that knows the protobuf messages.
 """
 
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -12,8 +11,7 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, LogsData
 from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData
-from opentelemetry.proto.resource.v1.resource_pb2 import Resource
-from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span, TracesData
 
 _RESOURCE = 0x0A  # tag of the only field of TracesData, and of metrics and logs
 _WITHIN = (0x0A, 0x12)  # tags that it can begin with: a resource, or what a scope tells
@@ -42,27 +40,27 @@ def is_otlp(value: bytes) -> bool:
     return at > 0
 
 
-def spans_as_json(value: bytes) -> list[bytes]:
-    """Each span, with its resource and scope, as an OTLP JSON document. Raises ValueError.
-
-    Where there is none it is one document, empty, of the signal that the bytes are of.
-    """
+def as_json(value: bytes) -> bytes:
+    """The same as OTLP JSON; of metrics and logs no more than their name. Raises ValueError."""
     try:
-        spans = list(_spans(TracesData.FromString(value)))
+        spans = [_within(each) for each in TracesData.FromString(value).resource_spans]
     except (DecodeError, ValueError) as error:
         if signal := _other_signal(value):
-            return [_encode({signal: []})]
+            return _encode({signal: []})
         raise ValueError(f"not OTLP protobuf of traces: {error}") from None
-    return spans or [_encode({_other_signal(value) or "resourceSpans": []})]
+    if not any(scoped["spans"] for within in spans for scoped in within["scopeSpans"]):
+        return _encode({_other_signal(value) or "resourceSpans": []})
+    return _encode({"resourceSpans": spans})
 
 
-def _spans(traces: TracesData) -> Iterator[bytes]:
-    for within in traces.resource_spans:
-        resource = _resource(within.resource)
-        for scoped in within.scope_spans:
-            for span in scoped.spans:
-                scope = {"scope": {"name": scoped.scope.name}, "spans": [_span(span)]}
-                yield _encode({"resourceSpans": [{"resource": resource, "scopeSpans": [scope]}]})
+def _within(spans: ResourceSpans) -> dict[str, Any]:
+    return {
+        "resource": {"attributes": _attributes(spans.resource.attributes)},
+        "scopeSpans": [
+            {"scope": {"name": each.scope.name}, "spans": [_span(span) for span in each.spans]}
+            for each in spans.scope_spans
+        ],
+    }
 
 
 def _other_signal(value: bytes) -> str:
@@ -90,6 +88,7 @@ def _span(span: Span) -> dict[str, Any]:
     return {
         "traceId": span.trace_id.hex(),
         "spanId": span.span_id.hex(),
+        "parentSpanId": span.parent_span_id.hex(),
         "name": span.name,
         "startTimeUnixNano": span.start_time_unix_nano,
         "endTimeUnixNano": span.end_time_unix_nano,
@@ -104,10 +103,6 @@ def _span(span: Span) -> dict[str, Any]:
         ],
         "status": {"code": span.status.code, "message": span.status.message},
     }
-
-
-def _resource(resource: Resource) -> dict[str, Any]:
-    return {"attributes": _attributes(resource.attributes)}
 
 
 def _attributes(pairs: Any) -> list[dict[str, Any]]:
