@@ -170,6 +170,39 @@ def test_no_broken_protobuf_raises(data: st.DataObject) -> None:
         assert_storable(score_message(cut, FIRST_SEEN, RULES, name))
 
 
+# --- what a Collector wrote ----------------------------------------------------------------------
+
+COLLECTED = Path(__file__).parent / "data" / "otel" / "collector-0.165.0.{}.jsonl"
+
+
+def collected(encoding: str) -> list[Any]:
+    file = COLLECTED.with_name(COLLECTED.name.format(encoding))
+    return [row for value in messages(file) for row in score(value)]
+
+
+def test_a_collectors_messages_are_calls_in_both_encodings() -> None:
+    """One encoding in whole batches, where a call told twice is seen; the other one span by span."""
+    batches, alone = collected("otlp_proto"), collected("otlp_json")
+    assert len(batches) == len(alone) == 26
+    by_id = {row.call_id: row for row in alone if isinstance(row, ScoredCall)}
+    calls = [row for row in batches if isinstance(row, ScoredCall)]
+    assert (len(calls), len(by_id)) == (16, 20)
+    assert [by_id[row.call_id] for row in calls] == calls
+    assert sum("told of by" in row.detail for row in batches if isinstance(row, Ignored)) == 4
+    for row in calls:
+        assert (row.workload, row.app, row.team) == ("herons", "heron-desk", "support")
+        assert row.tags == {"team": "birds", "environment": "test"}
+        assert row.provider and row.request_model and row.duration_ms and row.conversation_id
+        assert row.failure or (row.input_tokens and row.output_tokens and row.finish_reason)
+        assert row.failure or "complete" in row.checks
+    assert [(r.failure, r.http_status) for r in calls if r.failure] == [("rate_limit", 429)] * 2
+    own = [row for row in calls if row.http_status == 200]  # Anthropic's library says it
+    assert [(r.stream, r.finish_reason, r.output_tokens) for r in own] == [
+        (True, "end_turn", 23),
+        (None, "end_turn", 23),
+    ]
+
+
 # --- the shared samples ---------------------------------------------------------------------------
 
 CAPTURED = "otel-captured/{}_replayed.traces.otlp_{}.jsonl"
