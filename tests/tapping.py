@@ -65,6 +65,7 @@ class Notes:
     """A recorder that keeps what it is given, in a queue a test can wait on."""
 
     waiting = 0
+    fullness = 0.0
 
     def __init__(self) -> None:
         self.records: asyncio.Queue[Record] = asyncio.Queue()

@@ -341,7 +341,7 @@ async def test_a_provider_that_is_down_gives_a_502_in_the_protocols_shape_and_a_
     assert "cutover tap" in anthropic["error"]["message"]
     assert "cutover tap" in openai["error"]["message"]
     assert [(r.transport_error, r.http_status) for r in records] == [("connect", None)] * 2
-    assert 'cutover_tap_upstream_errors_total{error="connect"} 2' in metrics
+    assert 'cutover_tap_upstream_errors_total{error="connect"} 2.0' in metrics
 
 
 async def test_a_provider_that_does_not_answer_in_time_gives_a_504() -> None:
@@ -593,6 +593,7 @@ async def test_a_recorder_that_raises_breaks_no_call_and_its_error_is_logged_wit
 ) -> None:
     class Broken:
         waiting = 0
+        fullness = 0.0
 
         def put(self, record: object) -> None:
             raise RuntimeError(f"cannot keep {record}")
@@ -606,7 +607,7 @@ async def test_a_recorder_that_raises_breaks_no_call_and_its_error_is_logged_wit
                 assert got.status == 200
         async with session.get(f"{address}/metrics") as got:
             metrics = await got.text()
-    assert "cutover_tap_recording_errors_total 2" in metrics
+    assert "cutover_tap_recording_errors_total 2.0" in metrics
     assert "was not recorded: RuntimeError" in caplog.text
     assert "Hi" not in caplog.text and CALLER_KEY not in caplog.text
 
@@ -616,7 +617,7 @@ async def test_a_recorder_that_raises_breaks_no_call_and_its_error_is_logged_wit
 
 async def test_health_and_metrics_tell_what_is_going_on() -> None:
     notes = Notes()
-    notes.waiting = 7
+    notes.waiting, notes.fullness = 7, 0.25
     async with provider() as up, tap(plan(up.url), notes) as address, client() as session:
         for workload in ("chat", 'made"up'):
             headers = {"x-cutover-workload": workload}
@@ -625,12 +626,13 @@ async def test_health_and_metrics_tell_what_is_going_on() -> None:
             assert await got.json() == {"ok": True, "plan": "Test", "waiting": 7}
         async with session.get(f"{address}/metrics") as got:
             lines = (await got.text()).splitlines()
-    calls = 'cutover_tap_calls_total{workload="%s",provider="anthropic",arm="%s",status="200"} 1'
-    assert calls % ("chat", "baseline") in lines
+    calls = 'cutover_tap_calls_total{arm="%s",provider="anthropic",status="200",workload="%s"} 1.0'
+    assert calls % ("baseline", "chat") in lines
     assert calls % ("", "") in lines  # callers cannot make up labels
-    assert "cutover_tap_recorded_total 2" in lines
-    assert "cutover_tap_in_flight 0" in lines
-    assert "cutover_tap_recorder_waiting 7" in lines
+    assert "cutover_tap_recorded_total 2.0" in lines
+    assert "cutover_tap_in_flight 0.0" in lines
+    assert "cutover_tap_recorder_waiting 7.0" in lines
+    assert "cutover_tap_recorder_fullness 0.25" in lines
 
 
 async def test_with_tokens_set_nothing_passes_without_one_and_the_provider_never_sees_it() -> None:
@@ -694,4 +696,4 @@ async def test_a_new_plan_is_followed_and_one_that_cannot_be_used_is_not() -> No
             async with session.get(f"{address}/metrics") as got:
                 metrics = await got.text()
     assert names == ["Test", "Test", "Test", "B"]
-    assert "cutover_tap_plan_errors_total 2" in metrics
+    assert "cutover_tap_plan_errors_total 2.0" in metrics

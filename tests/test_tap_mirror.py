@@ -89,7 +89,7 @@ async def ask(address: str, path: str = "/v1/messages", **changes: Any) -> str:
 
 async def counted(address: str, reason: str, calls: int = 1) -> None:
     """Waits until that many calls are counted under a reason."""
-    sample = f'cutover_tap_mirroring_total{{workload="chat",reason="{reason}"}} {calls}\n'
+    sample = f'cutover_tap_mirroring_total{{reason="{reason}",workload="chat"}} {calls}.0\n'
     async with asyncio.timeout(10), aiohttp.ClientSession() as session:
         text = ""
         while sample not in text:

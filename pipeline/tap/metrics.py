@@ -1,10 +1,18 @@
 """The tap's counters, and their text for Prometheus."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+from prometheus_client import generate_latest
+from prometheus_client.core import CollectorRegistry, CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from pipeline.tap.recording import Recorder
 
 _Labels = tuple[str, str, str, str]  # workload, provider, arm, status
+_Key = TypeVar("_Key", bound=tuple[str, ...])
 
 
 @dataclass
@@ -20,52 +28,57 @@ class Metrics:
     mirroring: Counter[tuple[str, str]] = field(default_factory=Counter)  # by workload and reason
     grading: Counter[str] = field(default_factory=Counter)  # of shadow answers, by outcome
 
-    def text(self, waiting: int) -> str:
-        """The Prometheus text; `waiting` is how many records the recorder still holds."""
-        names = ("workload", "provider", "arm", "status")
-        calls = {_labels(zip(names, key, strict=True)): n for key, n in self.calls.items()}
-        errors = {_labels([("error", kind)]): n for kind, n in self.upstream_errors.items()}
-        mirroring = {
-            _labels([("workload", workload), ("reason", reason)]): n
-            for (workload, reason), n in self.mirroring.items()
-        }
-        grading = {_labels([("outcome", outcome)]): n for outcome, n in self.grading.items()}
-        lines = [
-            *_metric("calls_total", "counter", "Calls by outcome.", calls),
-            *_metric("recorded_total", "counter", "Calls given to the recorder.", self.recorded),
-            *_metric(
-                "recording_errors_total",
-                "counter",
-                "Calls whose recording failed.",
-                self.recording_errors,
-            ),
-            *_metric("upstream_errors_total", "counter", "Providers that did not answer.", errors),
-            *_metric(
-                "plan_errors_total", "counter", "Plans that could not be used.", self.plan_errors
-            ),
-            *_metric(
-                "mirroring_total", "counter", "Calls mirrored, or why they were not.", mirroring
-            ),
-            *_metric("grading_total", "counter", "Shadow answers offered to the judge.", grading),
-            *_metric("in_flight", "gauge", "Calls under way.", self.in_flight),
-            *_metric("recorder_waiting", "gauge", "Records not yet handed on.", waiting),
-        ]
-        return "\n".join(lines) + "\n"
+    def text(self, recorder: Recorder) -> bytes:
+        """The Prometheus text: these counters, and how much still waits in the recorder."""
+        registry = CollectorRegistry()
+        registry.register(_Once([*self._counters(), *_gauges(self.in_flight, recorder)]))
+        return generate_latest(registry)
+
+    def _counters(self) -> Iterator[Metric]:
+        yield _counter(
+            "calls", "calls by outcome", ("workload", "provider", "arm", "status"), self.calls
+        )
+        yield _counter("recorded", "calls given to the recorder", (), {(): self.recorded})
+        yield _counter(
+            "recording_errors", "calls whose recording failed", (), {(): self.recording_errors}
+        )
+        errors = {(error,): count for error, count in self.upstream_errors.items()}
+        yield _counter("upstream_errors", "providers that did not answer", ("error",), errors)
+        yield _counter("plan_errors", "plans that could not be used", (), {(): self.plan_errors})
+        yield _counter(
+            "mirroring",
+            "calls mirrored, or why they were not",
+            ("workload", "reason"),
+            self.mirroring,
+        )
+        outcomes = {(outcome,): count for outcome, count in self.grading.items()}
+        yield _counter("grading", "shadow answers offered to the judge", ("outcome",), outcomes)
 
 
-def _metric(name: str, kind: str, help_text: str, values: int | dict[str, int]) -> list[str]:
-    full = f"cutover_tap_{name}"
-    samples = values if isinstance(values, dict) else {"": values}
-    return [
-        f"# HELP {full} {help_text}",
-        f"# TYPE {full} {kind}",
-        *(f"{full}{labels} {value}" for labels, value in samples.items()),
-    ]
+class _Once(Collector):
+    """Metrics as they stand now."""
+
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Sequence[Metric]:
+        return self._metrics
 
 
-def _labels(pairs: Iterable[tuple[str, str]]) -> str:
-    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in pairs) + "}"
+def _counter(name: str, text: str, labels: Sequence[str], values: Mapping[_Key, int]) -> Metric:
+    family = CounterMetricFamily(f"cutover_tap_{name}", text, labels=labels)
+    for key, value in values.items():
+        family.add_metric(key, value)
+    return family
 
 
-def _escaped(value: str) -> str:
-    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+def _gauges(in_flight: int, recorder: Recorder) -> Iterator[Metric]:
+    yield GaugeMetricFamily("cutover_tap_in_flight", "calls under way", value=in_flight)
+    yield GaugeMetricFamily(
+        "cutover_tap_recorder_waiting", "records that are not in Kafka yet", value=recorder.waiting
+    )
+    yield GaugeMetricFamily(
+        "cutover_tap_recorder_fullness",
+        "share of the room for waiting records that is used; at 1 they are dropped and counted",
+        value=recorder.fullness,
+    )

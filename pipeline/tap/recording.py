@@ -42,6 +42,10 @@ class Recorder(Interface):
     def waiting(self) -> int:
         """Records taken that have not yet arrived."""
 
+    @property
+    def fullness(self) -> float:
+        """How much of the room for those is used; at 1 they are dropped."""
+
     def put(self, record: Record) -> None:
         """Takes the record of one call."""
 

@@ -119,6 +119,8 @@ def _health(tap: Tap) -> _Handler:
 
 def _metrics(tap: Tap) -> _Handler:
     async def metrics(_request: web.Request) -> web.StreamResponse:
-        return web.Response(text=tap.metrics.text(tap.recorder.waiting))
+        return web.Response(
+            body=tap.metrics.text(tap.recorder), content_type="text/plain", charset="utf-8"
+        )
 
     return metrics
