@@ -229,9 +229,13 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
     shadow_of: str
     conversation_id: str
     workload: str
+    app: str
+    team: str
+    tags: dict[str, str]
     stage: str
     mirrored_to: str  # "candidate" or "baseline"
     provider: str
+    request_model: str
     model: str
     twin_provider: str
     twin_model: str
@@ -251,6 +255,7 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
     agreement: dict[str, Decimal]
     evidence: dict[str, str]
     agreement_version: int
+    doubts: tuple[str, ...]  # of either call
     judge_model: str  # empty columns: it was not asked
     judged_first: str  # better, same or worse, the shadow call's answer shown first
     judged_second: str

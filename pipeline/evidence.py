@@ -1,7 +1,7 @@
 """Evidence bundles: everything a verdict rests on, in one file that anybody can check without a server.
 
-A zip archive of `units.csv`, `plan.json` and `verdict.json`; the latter holds the hashes of the other two, the
-version of the formulas, the verdict and the path of the e-values.
+A zip archive of `units.csv`, `pairs.csv` (shadow pairs), `plan.json` and `verdict.json`; the latter holds the
+hashes of the others, the version of the formulas, the verdict and the path of the e-values.
 """
 
 import zipfile
@@ -16,10 +16,21 @@ from pipeline.store import verdicts as store
 from pipeline.store.connect import Client
 from pipeline.verdicts.plan import Plan, check, plan_hash
 from pipeline.verdicts.recompute import recompute, summary
-from pipeline.verdicts.units import Unit, of_pair, read_units, units_hash, write_units
+from pipeline.verdicts.units import (
+    Pair,
+    Unit,
+    of_pair,
+    pairs_hash,
+    read_pairs,
+    read_units,
+    shadows_of,
+    units_hash,
+    write_pairs,
+    write_units,
+)
 from pipeline.verdicts.verdict import FORMULAS
 
-UNITS, PLAN, VERDICT = "units.csv", "plan.json", "verdict.json"
+UNITS, PAIRS, PLAN, VERDICT = "units.csv", "pairs.csv", "plan.json", "verdict.json"
 _LONG_AGO = (
     1980,
     1,
@@ -41,10 +52,13 @@ def export(client: Client, workload: str, candidate: str) -> bytes:
     if epoch is None or document is None:
         raise EvidenceError(f"no verdict on {workload}/{candidate}; `cutover check` may say why")
     plan = check(msgspec.json.decode(document, type=Plan))
-    units = store.read_units(client, workload, since=epoch.starts_at)
+    units = of_pair(
+        store.read_units(client, workload, since=epoch.starts_at), plan, workload, candidate
+    )
+    pairs = store.read_pairs(client, workload, since=epoch.starts_at)
     about = {"set_by": epoch.set_by, "after_data": epoch.after_data, "starts_at": epoch.starts_at}
-    mine = of_pair(units, plan, workload, candidate)
-    return bundle(plan, workload, candidate, mine, epoch.epoch, about)
+    mine = shadows_of(pairs, plan, workload, candidate)
+    return bundle(plan, workload, candidate, units, mine, epoch.epoch, about)
 
 
 def bundle(
@@ -52,13 +66,15 @@ def bundle(
     workload: str,
     candidate: str,
     units: Sequence[Unit],
+    pairs: Sequence[Pair],
     epoch: int,
     about: dict[str, Any],
 ) -> bytes:
-    """A bundle of units; `about` is told of the epoch."""
-    found = account(plan, workload, candidate, units, epoch) | {"margins": about}
+    """A bundle of units and shadow pairs; `about` is told of the epoch."""
+    found = account(plan, workload, candidate, units, pairs, epoch) | {"margins": about}
     files = {
         UNITS: write_units(units).encode(),
+        PAIRS: write_pairs(pairs).encode(),
         PLAN: msgspec.json.encode(plan),
         VERDICT: msgspec.json.format(msgspec.json.encode(found)),
     }
@@ -70,14 +86,20 @@ def bundle(
 
 
 def account(
-    plan: Plan, workload: str, candidate: str, units: Sequence[Unit], epoch: int
+    plan: Plan,
+    workload: str,
+    candidate: str,
+    units: Sequence[Unit],
+    pairs: Sequence[Pair],
+    epoch: int,
 ) -> dict[str, Any]:
     """What a bundle says of its contents; recomputed from them when it is verified."""
-    verdict, path = recompute(plan, workload, candidate, units, epoch)
+    verdict, path = recompute(plan, workload, candidate, units, pairs, epoch)
     return {
         "formulas": FORMULAS,
         "plan_hash": plan_hash(plan),
         "units_hash": units_hash(units),
+        "pairs_hash": pairs_hash(pairs),
         "verdict": summary(plan, verdict, candidate),
         "path": path,
     }
@@ -88,10 +110,11 @@ def verify(file: Path) -> tuple[dict[str, Any], list[str]]:
     try:
         with zipfile.ZipFile(file) as archive:
             units = read_units(archive.read(UNITS).decode())
+            pairs = read_pairs(archive.read(PAIRS).decode())
             plan = check(msgspec.json.decode(archive.read(PLAN), type=Plan))
             said = msgspec.json.decode(archive.read(VERDICT))
             told = said["verdict"]
-            again = account(plan, told["workload"], told["candidate"], units, told["epoch"])
+            again = account(plan, told["workload"], told["candidate"], units, pairs, told["epoch"])
     except (zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
         raise EvidenceError(f"{file} is no evidence bundle, or a broken one: {error}") from None
     if said["formulas"] != FORMULAS:

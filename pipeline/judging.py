@@ -25,14 +25,16 @@ from pipeline.store import verdicts as store
 from pipeline.store.connect import Client
 from pipeline.store.verdicts import Epoch
 from pipeline.verdicts.autopilot import Move, Said, leads_to_all, sail, stage_named, steered
-from pipeline.verdicts.conversations import LONGEST, Arrival, Conversation
+from pipeline.verdicts.conversations import LONGEST, Arrival, Came, Conversation, PairArrival
 from pipeline.verdicts.epochs import proven
 from pipeline.verdicts.gates import resolve
 from pipeline.verdicts.judge import fold, judge, start
 from pipeline.verdicts.plan import Plan, epoch_hash, gates_of, plan_hash
 from pipeline.verdicts.shown import evidence_rows, gate_rows
 from pipeline.verdicts.state import State, currency_of
-from pipeline.verdicts.units import Unit, bears, share_against_baseline
+from pipeline.verdicts.streams import pair_measures
+from pipeline.verdicts.units import Pair as ShadowPair
+from pipeline.verdicts.units import Unit, bears, shadow_bears, share_against_baseline
 from pipeline.verdicts.verdict import FORMULAS, Drift, Facts, Outcome, Verdict
 
 logger = logging.getLogger(__name__)
@@ -65,6 +67,7 @@ class Pair:
     state: State
     units: list[Unit] = field(default_factory=list)  # not folded yet
     failures: list[Unit] = field(default_factory=list)  # of conversations open or closed
+    shadows: list[ShadowPair] = field(default_factory=list)  # not folded yet
     verdict: Verdict | None = None  # the last one made
     shown: str = ""  # the outcome that is shown
     stage: str = ""
@@ -88,6 +91,14 @@ class Pair:
             if bears(unit, plan, *self.key) and unit.assigned_at >= self.epoch.starts_at
         ]
 
+    def among_shadows(self, shadows: Iterable[ShadowPair], plan: Plan) -> list[ShadowPair]:
+        """The same of shadow pairs."""
+        return [
+            shadow
+            for shadow in shadows
+            if shadow_bears(shadow, plan, *self.key) and shadow.assigned_at >= self.epoch.starts_at
+        ]
+
     def failures_by(self, complete_to: int) -> list[Unit]:
         """Takes out those that came up to then, in order: no other can come before."""
         self.failures.sort(key=lambda unit: unit.failure_place)
@@ -107,7 +118,8 @@ class Judge:
     catalog: Catalog
     plan_path: Path
     report_currency: str = "USD"
-    _gatherer: Gatherer | None = None
+    _gatherer: Gatherer[Arrival, Unit] | None = None
+    _shadows: Gatherer[PairArrival, ShadowPair] | None = None
     _plan: Plan | None = None  # as the pairs are for it
     _plan_hash: str = ""
     _pairs: dict[tuple[str, str], Pair] = field(default_factory=dict)
@@ -119,7 +131,7 @@ class Judge:
 
     def forget(self) -> None:
         """Drops all that is known: another worker may judge meanwhile."""
-        self._gatherer, self._pairs, self._plan = None, {}, None
+        self._gatherer, self._shadows, self._pairs, self._plan = None, None, {}, None
         self._rows.clear()
 
     def tick(self, plan: Plan, now: int) -> list[Event]:
@@ -144,6 +156,7 @@ class Judge:
                 pair.failures += pair.among(step.failures, plan)
             if not step.more:
                 break
+        self._gather_shadows(plan, now)
         self._look_at_account(plan, now)
         in_force = steered(plan, read_courses(self.plan_path))
         for pair in self._turn(now):
@@ -158,19 +171,40 @@ class Judge:
         """A row for the end of the round: one INSERT a table."""
         self._rows[table].append(row)
 
-    def _gathering(self) -> Gatherer:
+    def _gather_shadows(self, plan: Plan, now: int) -> None:
+        """As users' calls, apart from them, wherever there are shadow calls or gates for them."""
+        if not any(w.shadow or _paired(plan, key) for key, w in plan.workloads.items()):
+            return
+        if self._shadows is None:
+            fresh = Gatherer(
+                self.client, self.cluster, self.topic, self.writer, store.PAIRS,
+                lambda plan, conversation: conversation.pairs(lambda call: _model(plan, call)),
+            )  # fmt: skip
+            fresh.load()
+            self._shadows = fresh
+        for _ in range(STEPS):
+            step = self._shadows.step(plan, now)
+            for pair in self._pairs.values():
+                pair.shadows += pair.among_shadows(step.units, plan)
+            if not step.more:
+                break
+
+    def _gathering(self) -> Gatherer[Arrival, Unit]:
         if self._gatherer is None:
-            fresh = Gatherer(self.client, self.cluster, self.topic, self.writer, self._unit)
+            fresh = Gatherer(
+                self.client, self.cluster, self.topic, self.writer, store.USERS, self._units
+            )
             fresh.load()
             self._gatherer = fresh
         return self._gatherer
 
-    def _unit(self, plan: Plan, conversation: Conversation) -> Unit:
+    def _units(self, plan: Plan, conversation: Conversation[Arrival]) -> list[Unit]:
         workload = conversation.first.workload
         currency = currency_of(gates_of(plan, workload)) or self.report_currency
         unit = conversation.unit(self._convert, currency, lambda key, name: shares(plan, key, name))
         cost = None if unit.cost is None else unit.cost.quantize(COST_DIGITS)
-        return msgspec.structs.replace(unit, cost=cost, model=_model(plan, conversation.first))
+        first = conversation.first
+        return [msgspec.structs.replace(unit, cost=cost, model=_model(plan, first))]
 
     def _convert(self, amount: Decimal, currency: str, to: str, at_ms: int) -> Decimal | None:
         rate = self.catalog.fx(currency, to, at_ms)
@@ -243,6 +277,13 @@ class Judge:
             limit=UNITS_AT_ONCE,
         ):  # fmt: skip
             pair.state, place = fold(pair.state, pair.among(units, plan)), units[-1].place
+        place = state.pair_place or (-1, "")
+        while shadows := store.read_pairs(
+            self.client, workload, providers=(provider,), after=place, since=epoch.starts_at,
+            limit=UNITS_AT_ONCE,
+        ):  # fmt: skip
+            pair.state = fold(pair.state, (), pair.among_shadows(shadows, plan))
+            place = shadows[-1].place
         failures = store.read_failures(
             self.client, workload, both, since=epoch.starts_at, after=state.told.place
         )
@@ -258,15 +299,16 @@ class Judge:
         due = [
             pair
             for pair in self._pairs.values()
-            if pair.units or pair.failures or now - pair.judged_at >= AGAIN_MS
+            if pair.units or pair.failures or pair.shadows or now - pair.judged_at >= AGAIN_MS
         ]
         return sorted(due, key=lambda pair: (pair.judged_at, pair.key))[:PAIRS_AT_ONCE]
 
     def _fold(self, pair: Pair, now: int) -> None:
         failures = pair.failures_by(self._gathering().complete_to)
-        if pair.units or failures:
-            pair.state = fold(pair.state, pair.units[:UNITS_AT_ONCE], failures=failures)
-            pair.units = pair.units[UNITS_AT_ONCE:]
+        if pair.units or failures or pair.shadows:
+            now_units, now_shadows = pair.units[:UNITS_AT_ONCE], pair.shadows[:UNITS_AT_ONCE]
+            pair.state = fold(pair.state, now_units, now_shadows, failures=failures)
+            pair.units, pair.shadows = pair.units[UNITS_AT_ONCE:], pair.shadows[UNITS_AT_ONCE:]
             pair.fresh = True
         if pair.fresh and now - pair.saved_at >= SAVE_MS:
             self._write("judge_states", store.state_row(pair.epoch, FORMULAS, pair.state))
@@ -321,12 +363,20 @@ class Judge:
         return Facts(
             now=now,
             balanced=not unbalanced,
-            watermark=self._gathering().watermark(key),
+            watermark=self._watermark(plan, key),
             watermark_slack_ms=2 * LONGEST * idle_ms + 60_000,
             deadline=round(plan.deadline.timestamp() * 1000) if plan.deadline else None,
             final=leads_to_all(plan.workloads[key], pair.stage),
             spent_over_budget=budget is not None and spent >= budget.amount,
         )
+
+    def _watermark(self, plan: Plan, workload: str) -> int | None:
+        """Up to when all that the gates need is folded; of shadow pairs too if there are gates for them."""
+        marks = [self._gathering().watermark(workload)]
+        if self._shadows and _paired(plan, workload):
+            marks.append(self._shadows.watermark(workload))
+        known = [mark for mark in marks if mark is not None]
+        return min(known) if len(known) == len(marks) else None
 
     def _look_at_account(self, plan: Plan, now: int) -> None:
         if now - self._account_at < ACCOUNT_MS:
@@ -363,8 +413,10 @@ class Judge:
             "share": share,
             "units_baseline": found.units_baseline,
             "units_candidate": found.units_candidate,
+            "pairs": found.pairs,
             "late_calls": gatherer.late_calls.get(key, 0),
             "late_units": gatherer.late_units.get(key, 0),
+            "late_pairs": self._late_shadows(key),
             "plan_hash": self._plan_hash,
             "set_by": pair.epoch.set_by,
             "after_data": pair.epoch.after_data,
@@ -373,6 +425,11 @@ class Judge:
             "gates": msgspec.json.encode(gate_rows(found)).decode(),
             "drift": msgspec.json.encode(found.drift).decode(),
         }
+
+    def _late_shadows(self, key: tuple[str, str]) -> int:
+        """Single pairs of a workload and provider, and conversations of them, that came too late."""
+        found = self._shadows
+        return found.late_calls.get(key, 0) + found.late_units.get(key, 0) if found else 0
 
     def _proven(self, plan: Plan, pair: Pair) -> bool:
         """Whether PROMOTE, or ROLLBACK, is believed among all workloads' (e-BH)."""
@@ -417,12 +474,17 @@ def shares(plan: Plan, workload: str, stage: str) -> dict[str, float]:
     return {plan.arm_key(name): share for name, share in against.items() if share is not None}
 
 
-def _model(plan: Plan, call: Arrival) -> str:
+def _model(plan: Plan, call: Came) -> str:
     """The model of a call as the endpoint it went to names it, where it does; else as the catalog does."""
     known = (call.request_model, call.model)
     name = plan.endpoint_of(call.workload, call.provider, known)
     named = plan.endpoints[name].named_models if name else ()
     return next((model for model in known if model in named), call.model)
+
+
+def _paired(plan: Plan, workload: str) -> bool:
+    """Whether a workload has gates for shadow pairs."""
+    return bool(pair_measures(gates_of(plan, workload).pairs))
 
 
 def _least(verdict: Verdict) -> float:

@@ -11,11 +11,19 @@ import msgspec
 from pipeline.evidence import EvidenceError, export, verify
 from pipeline.plan_file import load_plan, plan_schema, render_plan
 from pipeline.settings import Settings
+from pipeline.store import verdicts as stored
 from pipeline.store.connect import connect
-from pipeline.store.verdicts import read_units as stored_units
 from pipeline.verdicts.plan import Plan, plan_hash
 from pipeline.verdicts.recompute import recompute, summary
-from pipeline.verdicts.units import UnitsError, read_units, units_hash, write_units
+from pipeline.verdicts.units import (
+    UnitsError,
+    pairs_hash,
+    read_pairs,
+    read_units,
+    units_hash,
+    write_pairs,
+    write_units,
+)
 from pipeline.verdicts.verdict import FORMULAS, Outcome
 
 Add = Callable[[str, Callable[[argparse.Namespace, Settings], int], str], argparse.ArgumentParser]
@@ -28,9 +36,13 @@ def add_verdict_commands(add: Add) -> None:
     )  # fmt: skip
     verdict.add_argument("--plan", type=Path, required=True)
     verdict.add_argument("--epoch", type=int, default=1, help="which start of evidence (default 1)")
+    verdict.add_argument(
+        "--pairs", type=Path, metavar="PAIRS.csv", help="their shadow pairs, if any"
+    )
     verdict.add_argument("units", type=Path, metavar="UNITS.csv")
     units = add("units", _units, "print a workload's closed conversations as CSV, for `verdict`")
     units.add_argument("--workload", required=True)
+    units.add_argument("--pairs", action="store_true", help="print its shadow pairs instead")
     evidence = add("evidence", _evidence, "export all a verdict rests on as one file, or verify it")
     kinds = evidence.add_subparsers(dest="what", required=True, metavar="export|verify")
     one = kinds.add_parser("export", help="the evidence of the verdict in force")
@@ -44,18 +56,18 @@ def add_verdict_commands(add: Add) -> None:
     plan.add_argument("file", nargs="?", type=Path, help="default: CUTOVER_PLAN")
 
 
-def verdicts_of(plan: Plan, text: str, epoch: int = 1) -> dict[str, Any]:
-    """The verdict on every candidate of every workload that has units in a CSV. Raises UnitsError."""
-    units = read_units(text)
-    if not units:
+def verdicts_of(plan: Plan, text: str, pairs_text: str = "", epoch: int = 1) -> dict[str, Any]:
+    """The verdict on every candidate of every workload that has units, or pairs, in a CSV. Raises UnitsError."""
+    units, pairs = read_units(text), read_pairs(pairs_text) if pairs_text else []
+    if not units and not pairs:
         raise UnitsError("there is no unit in the file; export some with `cutover units`")
-    workloads = sorted({unit.workload for unit in units})
+    workloads = sorted({unit.workload for unit in units} | {pair.workload for pair in pairs})
     if strangers := [workload for workload in workloads if workload not in plan.workloads]:
         raise UnitsError(
             f"workload {strangers[0]!r} is not in the plan; give the plan it was judged by"
         )
     found = [
-        summary(plan, recompute(plan, workload, name, units, epoch)[0], name)
+        summary(plan, recompute(plan, workload, name, units, pairs, epoch)[0], name)
         for workload in workloads
         for name in plan.workloads[workload].candidates
     ]
@@ -63,26 +75,35 @@ def verdicts_of(plan: Plan, text: str, epoch: int = 1) -> dict[str, Any]:
         "formulas": FORMULAS,
         "plan_hash": plan_hash(plan),
         "units_hash": units_hash(units),
+        "pairs_hash": pairs_hash(pairs),
         "verdicts": found,
     }
 
 
 def _verdict(options: argparse.Namespace, settings: Settings) -> int:
-    if not options.units.is_file():
-        raise UnitsError(f"no such file: {options.units}")
-    plan, text = load_plan(options.plan), options.units.read_text(encoding="utf-8")
-    found = verdicts_of(plan, text, options.epoch)
+    plan, text = load_plan(options.plan), _text_of(options.units)
+    found = verdicts_of(plan, text, _text_of(options.pairs) if options.pairs else "", options.epoch)
     print(msgspec.json.format(msgspec.json.encode(found)).decode())
     return 0 if all(v["verdict"] == Outcome.PROMOTE for v in found["verdicts"]) else 1
 
 
+def _text_of(file: Path) -> str:
+    if not file.is_file():
+        raise UnitsError(f"no such file: {file}")
+    return file.read_text(encoding="utf-8")
+
+
 def _units(options: argparse.Namespace, settings: Settings) -> int:
     with connect(settings) as client:
-        units = stored_units(client, options.workload)
-    sys.stdout.write(write_units(units))
-    if not units:
-        print(f"cutover: {options.workload} has no closed conversation yet", file=sys.stderr)
-    return 0 if units else 1
+        if options.pairs:
+            text = write_pairs(stored.read_pairs(client, options.workload))
+        else:
+            text = write_units(stored.read_units(client, options.workload))
+    sys.stdout.write(text)
+    if empty := text.count("\n") == 1:
+        what = "conversation with shadow pairs" if options.pairs else "conversation"
+        print(f"cutover: {options.workload} has no closed {what} yet", file=sys.stderr)
+    return 1 if empty else 0
 
 
 def _evidence(options: argparse.Namespace, settings: Settings) -> int:
@@ -96,7 +117,7 @@ def _evidence(options: argparse.Namespace, settings: Settings) -> int:
     said, wrong = verify(options.file)
     told = said["verdict"]
     print(f"{told['workload']}/{told['candidate']}: {told['verdict']}, epoch {told['epoch']}")
-    for line in wrong or ["the units give this verdict, these e-values and this path"]:
+    for line in wrong or ["the units and pairs give this verdict, these e-values and this path"]:
         print(f"{'✗' if wrong else '✓'} {line}")
     return 1 if wrong else 0
 

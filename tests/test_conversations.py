@@ -22,10 +22,12 @@ def call(number: int, at: int, conversation: str = "c1", **fields: Any) -> Arriv
     return Arrival(**told | fields)
 
 
-def unit(conversation: Conversation) -> Unit:
-    return conversation.unit(
-        lambda amount, a, b, at: amount * 7, "CNY", lambda w, s: {"moonshot": 0.5}
-    )
+def unit(conversation: Conversation[Arrival]) -> list[Unit]:
+    return [
+        conversation.unit(
+            lambda amount, a, b, at: amount * 7, "CNY", lambda w, s: {"moonshot": 0.5}
+        )
+    ]
 
 
 def judged(*calls: Arrival) -> Unit:

@@ -16,6 +16,9 @@ from pipeline.rules import load_checks
 from pipeline.scoring.pairs import compare
 from pipeline.scoring.score import score_message
 from pipeline.store.connect import rows
+from pipeline.store.verdicts import PAIRS, read_arrivals
+from pipeline.verdicts.conversations import Conversations, PairArrival
+from pipeline.verdicts.units import Pair as JudgedPair
 
 LANGUAGE = load_checks().language
 SEARCH = Tool(
@@ -310,23 +313,39 @@ def test_disagreement_is_shown_beside_the_noise_floor(stored: Any) -> None:
     assert outcome["disagreement"] == pytest.approx(1 / 3)
 
 
+def judged(stored: Any) -> list[JudgedPair]:
+    """The pairs as the judge reads and closes them."""
+    came = read_arrivals(stored, PAIRS, {("c", "llm.calls", 0): (0, 7)})
+    taken = Conversations[PairArrival](idle_ms=10_000)
+    assert all(taken.add(each) for each in came)
+    return taken.close(STARTED + 10**6, lambda c: c.pairs(lambda call: call.model)).units
+
+
 def test_a_conversation_is_one_unit_of_the_paired_tests(stored: Any) -> None:
-    one, two = rows(stored, "SELECT * FROM v_paired_units ORDER BY assigned_at")
-    assert [(r["conversation_id"], r["provider"], r["pairs"]) for r in (one, two)] == [
+    one, two = judged(stored)
+    assert [(p.conversation_id, p.provider, p.pairs) for p in (one, two)] == [
         ("talk 1", "moonshot", 2),
         ("talk 2", "moonshot", 1),
     ]
-    assert [(r["score_baseline"], r["score_candidate"]) for r in (one, two)] == [(1, 1), (1, 0)]
-    assert [(r["failed_baseline"], r["failed_candidate"]) for r in (one, two)] == [(0, 0), (0, 1)]
-    assert (one["assigned_at"], one["last_at"]) < (two["assigned_at"], two["last_at"])
+    assert [(p.score_baseline, p.score_candidate) for p in (one, two)] == [(1, 1), (1, 0)]
+    assert [(p.failed_baseline, p.failed_candidate) for p in (one, two)] == [(0, 0), (0, 1)]
+    assert (one.assigned_at, one.closed_at) == (STARTED, STARTED + 500 + 2400)
 
 
 def test_noise_and_disagreement_are_over_the_same_calls(stored: Any) -> None:
     """Of talk 1 only the call whose first answer the candidate gave word for word has a noise pair."""
-    one, two = rows(stored, "SELECT * FROM v_paired_units ORDER BY assigned_at")
-    assert (one["noise_pairs"], one["disagreement"]) == (1, 0)
-    assert 0 < one["noise"] < 0.5
-    assert (two["noise_pairs"], two["noise"], two["disagreement"]) == (0, None, 1)
+    one, two = judged(stored)
+    assert one.disagreement == 0
+    assert one.noise and 0 < one.noise < 0.5
+    assert (two.noise, two.disagreement) == (None, 1)
+
+
+def test_what_the_plan_leaves_out_is_left_out_of_the_pairs_too(rules: Any) -> None:
+    user = anthropic_record("u1", app="nightly", tags={"team": "qa"})
+    made = shadow("s1", user, "Hi", Arm.CANDIDATE, app="nightly", tags={"team": "qa"})
+    pair = scored(made, rules).pair
+    assert pair
+    assert (pair.app, pair.tags) == ("nightly", {"team": "qa"})
 
 
 def test_shadow_calls_are_told_apart_from_user_traffic(stored: Any) -> None:

@@ -1,16 +1,16 @@
 """What the judge reads and writes: arrivals in, units, epochs, verdicts and evidence out."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Generic, TypedDict, Unpack
 
 import msgspec
 
 from pipeline.calls import Arm
 from pipeline.store.connect import Client, rows
 from pipeline.store.insert import column_types, once
-from pipeline.verdicts.conversations import Arrival
+from pipeline.verdicts.conversations import Arrival, C, Came, PairArrival, U
 from pipeline.verdicts.state import State
-from pipeline.verdicts.units import Unit
+from pipeline.verdicts.units import Pair, Unit
 
 Partition = tuple[str, str, int]  # cluster, topic, number
 Place = tuple[int, str]
@@ -21,11 +21,33 @@ _ARRIVAL = (
     "request_model", "model", "started_at", "time_to_first_token_ms", "duration_ms", "fault", "cost", "currency", "quality",
     "checks", "doubts",
 )  # fmt: skip
+_PAIR_ARRIVAL = (
+    "cluster", "topic", "kafka_partition", "kafka_offset", "received_at", "call_id", "shadow_of",
+    "conversation_id", "workload", "app", "team", "tags", "mirrored_to", "provider", "request_model",
+    "model", "started_at", "duration_ms", "failed", "twin_failed", "quality", "twin_quality", "agreement", "doubts",
+)  # fmt: skip
 _UNIT = (
     "workload", "provider", "model", "arm", "conversation_id", "assigned_at", "closed_at", "failed", "failed_at", "score",
     "cost", "currency", "ttft_ms", "duration_ms", "share", "checks", "shares",
 )  # fmt: skip
+_PAIR = (
+    "workload", "provider", "model", "conversation_id", "assigned_at", "closed_at", "pairs", "failed_baseline",
+    "failed_candidate", "score_baseline", "score_candidate", "disagreement", "noise",
+)  # fmt: skip
 _TIMES = {"received_at", "started_at", "assigned_at", "closed_at", "failed_at"}
+
+
+class Source(msgspec.Struct, Generic[C, U], frozen=True, kw_only=True):
+    """One kind of evidence: the table in which its calls come, and those of what was closed, judged or late."""
+
+    came: str
+    came_columns: tuple[str, ...]
+    call: Callable[[dict[str, Any]], C]
+    kept: str
+    kept_columns: tuple[str, ...]
+    unit: Callable[[dict[str, Any]], U]
+    judged: str
+    late: str
 
 
 class Epoch(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,9 +86,11 @@ def stored_to(client: Client) -> dict[Partition, int]:
     return {(row[0], row[1], row[2]): row[3] for row in found.result_rows}
 
 
-def read_arrivals(client: Client, ranges: Mapping[Partition, tuple[int, int]]) -> list[Arrival]:
+def read_arrivals(
+    client: Client, source: Source[C, U], ranges: Mapping[Partition, tuple[int, int]]
+) -> list[C]:
     """The calls of these offsets, the end not included, in order within each partition."""
-    calls: list[Arrival] = []
+    calls: list[C] = []
     for cluster, topic in sorted({(place[0], place[1]) for place in ranges}):
         wanted = " OR ".join(
             f"(t.kafka_partition = {place[2]:d} AND t.kafka_offset >= {start:d} AND t.kafka_offset < {end:d})"
@@ -74,25 +98,67 @@ def read_arrivals(client: Client, ranges: Mapping[Partition, tuple[int, int]]) -
             if place[:2] == (cluster, topic)
         )
         sql = (
-            f"SELECT {_columns(_ARRIVAL)} FROM arrivals AS t"
+            f"SELECT {_columns(source.came_columns)} FROM {source.came} AS t"
             f" WHERE t.cluster = {{cluster:String}} AND t.topic = {{topic:String}} AND ({wanted})"
             " ORDER BY t.kafka_partition, t.kafka_offset, t.position"
         )
-        calls += [_arrival(row) for row in rows(client, sql, {"cluster": cluster, "topic": topic})]
+        found = rows(client, sql, {"cluster": cluster, "topic": topic})
+        calls += [source.call(row) for row in found]
     return calls
+
+
+def first_arrivals(
+    client: Client, source: Source[C, U], read: Mapping[Partition, int]
+) -> dict[Partition, int]:
+    """Partition → the offset of the first call at or after that one; nothing where there is none."""
+    found: dict[Partition, int] = {}
+    for place, offset in read.items():
+        where = {"cluster": place[0], "topic": place[1], "partition": place[2], "offset": offset}
+        first = client.query(
+            f"SELECT kafka_offset FROM {source.came}"
+            " WHERE cluster = {cluster:String} AND topic = {topic:String}"
+            " AND kafka_partition = {partition:UInt32} AND kafka_offset >= {offset:UInt64}"
+            " ORDER BY cluster, topic, kafka_partition, kafka_offset LIMIT 1",
+            parameters=where,
+        ).result_rows
+        if first:
+            found[place] = first[0][0]
+    return found
 
 
 def _arrival(row: dict[str, Any]) -> Arrival:
     return Arrival(**row | {"arm": Arm(row["arm"]), "doubts": tuple(row["doubts"])})
 
 
-def last_arrivals(client: Client, ranges: Mapping[Partition, int]) -> dict[Partition, int]:
+def _pair_arrival(row: dict[str, Any]) -> PairArrival:
+    to, doubts = Arm(row["mirrored_to"]), tuple(row["doubts"])
+    return PairArrival(**row | {"mirrored_to": to, "doubts": doubts})
+
+
+def _unit(row: dict[str, Any]) -> Unit:
+    return Unit(**row | {"arm": Arm(row["arm"])})
+
+
+USERS = Source(
+    came="arrivals", came_columns=_ARRIVAL, call=_arrival,
+    kept="units", kept_columns=_UNIT, unit=_unit, judged="judged", late="late_calls",
+)  # fmt: skip
+PAIRS = Source(
+    came="pair_arrivals", came_columns=_PAIR_ARRIVAL, call=_pair_arrival,
+    kept="paired_units", kept_columns=_PAIR, unit=lambda row: Pair(**row), judged="judged_pairs",
+    late="late_pairs",
+)  # fmt: skip
+
+
+def last_arrivals(
+    client: Client, source: Source[C, U], ranges: Mapping[Partition, int]
+) -> dict[Partition, int]:
     """Partition → when the last call below that offset came, UTC ms."""
     found: dict[Partition, int] = {}
     for place, offset in ranges.items():
         where = {"cluster": place[0], "topic": place[1], "partition": place[2], "offset": offset}
         last = client.query(
-            "SELECT toUnixTimestamp64Milli(received_at) FROM arrivals"
+            f"SELECT toUnixTimestamp64Milli(received_at) FROM {source.came}"
             " WHERE cluster = {cluster:String} AND topic = {topic:String}"
             " AND kafka_partition = {partition:UInt32} AND kafka_offset < {offset:UInt64}"
             " ORDER BY cluster DESC, topic DESC, kafka_partition DESC, kafka_offset DESC LIMIT 1",
@@ -114,16 +180,17 @@ def partition_ends(client: Client, cluster: str, topic: str) -> dict[Partition, 
 
 
 def already_judged(
-    client: Client, conversations: Iterable[tuple[str, str]]
+    client: Client, source: Source[C, U], conversations: Iterable[tuple[str, str]]
 ) -> set[tuple[str, str]]:
     """Which of these (workload, conversation) are units already."""
+    sql = _JUDGED.format(judged=source.judged)
     asked = sorted(set(conversations))
     found: set[tuple[str, str]] = set()
     for begin in range(0, len(asked), ASKED_AT_ONCE):
         part = asked[begin : begin + ASKED_AT_ONCE]
         # Bound by the client: as parameters of the URL so many would be too long.
         bound = {"workloads": [w for w, _ in part], "ids": [c for _, c in part]}
-        answer = client.query(_JUDGED, parameters=bound).result_rows
+        answer = client.query(sql, parameters=bound).result_rows
         found |= {(workload, conversation) for workload, conversation in answer}
     return found
 
@@ -134,90 +201,108 @@ _JUDGED = """
     FROM (SELECT arrayJoin(arrayZip(%(workloads)s, %(ids)s)) AS pair)
     WHERE cityHash64(pair.1, pair.2) IN
     (
-        SELECT conversation FROM judged WHERE conversation IN
+        SELECT conversation FROM {judged} WHERE conversation IN
             (SELECT cityHash64(asked.1, asked.2) FROM (SELECT arrayJoin(arrayZip(%(workloads)s, %(ids)s)) AS asked))
     )"""
 
 
-def insert_late_calls(client: Client, calls: Sequence[Arrival]) -> None:
+def insert_late_calls(client: Client, source: Source[C, U], calls: Sequence[Came]) -> None:
     """Notes calls that came after their conversation was judged; once each."""
     if calls:
         columns = ["workload", "provider", "call_id", "started_at"]
         values = [[c.workload, c.provider, c.call_id, c.started_at] for c in calls]
-        client.insert("late_calls", values, column_names=columns)
+        client.insert(source.late, values, column_names=columns)
 
 
-def late_counts(client: Client) -> tuple[dict[tuple[str, str], int], dict[tuple[str, str], int]]:
+def late_counts(
+    client: Client, source: Source[C, U]
+) -> tuple[dict[tuple[str, str], int], dict[tuple[str, str], int]]:
     """(workload, provider) → late calls; and → conversations that came after their turn."""
     calls = client.query(
-        "SELECT workload, provider, uniqExact(call_id) FROM late_calls GROUP BY workload, provider"
+        f"SELECT workload, provider, uniqExact(call_id) FROM {source.late} GROUP BY workload, provider"
     ).result_rows
     units = client.query(
-        "SELECT workload, provider, count() FROM units WHERE late GROUP BY workload, provider"
+        f"SELECT workload, provider, count() FROM {source.kept} WHERE late GROUP BY workload, provider"
     ).result_rows
     return {(r[0], r[1]): r[2] for r in calls}, {(r[0], r[1]): r[2] for r in units}
 
 
-def last_batch(client: Client) -> int:
+def last_batch(client: Client, source: Source[C, U]) -> int:
     """The number of the last batch of units, 0 if there is none."""
-    ((batch,),) = client.query("SELECT max(batch) FROM units").result_rows
+    ((batch,),) = client.query(f"SELECT max(batch) FROM {source.kept}").result_rows
     return int(batch)
 
 
 def insert_units(
-    client: Client, batch: int, writer: str, units: Sequence[Unit], late: Sequence[Unit]
+    client: Client,
+    source: Source[C, U],
+    batch: int,
+    writer: str,
+    units: Sequence[U],
+    late: Sequence[U],
 ) -> bool:
     """Stores a batch of closed conversations; False if another judge wrote a batch of that number."""
-    names = ("batch", "writer", *_UNIT, "late")
+    names = ("batch", "writer", *source.kept_columns, "late")
     values = [
-        [batch, writer, *(getattr(unit, name) for name in _UNIT), is_late]
+        [batch, writer, *(getattr(unit, name) for name in source.kept_columns), is_late]
         for part, is_late in ((units, False), (late, True))
         for unit in part
     ]
-    types = column_types(client, "units", names)
-    client.insert(
-        "units", values, column_names=names, column_types=types, settings=once(f"units/{batch}")
-    )
+    types = column_types(client, source.kept, names)
+    token = once(f"{source.kept}/{batch}")
+    client.insert(source.kept, values, column_names=names, column_types=types, settings=token)
     found = client.query(
-        "SELECT DISTINCT writer FROM units WHERE batch = {batch:UInt64}",
+        f"SELECT DISTINCT writer FROM {source.kept} WHERE batch = {{batch:UInt64}}",
         parameters={"batch": batch},
     ).result_rows
     return [row[0] for row in found] == [writer]
 
 
-def read_units(
+class Within(TypedDict, total=False):
+    """Which units: of some providers, after a place, assigned from a time on (UTC ms), at most so many (0: all)."""
+
+    providers: Sequence[str]
+    after: Place
+    since: int
+    limit: int
+
+
+def read_units(client: Client, workload: str, **within: Unpack[Within]) -> list[Unit]:
+    """Closed conversations in order of assignment, late ones left out."""
+    return _read_kept(client, USERS, workload, **within)
+
+
+def read_pairs(client: Client, workload: str, **within: Unpack[Within]) -> list[Pair]:
+    """Conversations' shadow pairs in order of assignment, late ones left out."""
+    return _read_kept(client, PAIRS, workload, **within)
+
+
+def _read_kept(
     client: Client,
+    source: Source[C, U],
     workload: str,
     *,
     providers: Sequence[str] = (),
     after: Place = (-1, ""),
     since: int = 0,
-    until: Place | None = None,
     limit: int = 0,
-) -> list[Unit]:
-    """Units in order of assignment, late ones left out: of some providers, after a place, up to one (included)."""
+) -> list[U]:
     asked: dict[str, Any] = {
         "workload": workload, "providers": list(providers), "since": since,
         "after": after[0], "after_id": after[1], "limit": limit,
     }  # fmt: skip
     sql = (
-        f"SELECT {_columns(_UNIT)} FROM units AS t WHERE t.workload = {{workload:String}} AND NOT t.late"
+        f"SELECT {_columns(source.kept_columns)} FROM {source.kept} AS t WHERE t.workload = {{workload:String}} AND NOT t.late"
         " AND t.assigned_at >= fromUnixTimestamp64Milli({since:Int64}) AND t.assigned_at >= fromUnixTimestamp64Milli({after:Int64})"
     )
     if after[0] >= 0:
         sql += " AND (t.assigned_at > fromUnixTimestamp64Milli({after:Int64}) OR t.conversation_id > {after_id:String})"
-    if until is not None:
-        asked |= {"until": until[0], "until_id": until[1]}
-        sql += (
-            " AND (t.assigned_at < fromUnixTimestamp64Milli({until:Int64}) OR (t.assigned_at = fromUnixTimestamp64Milli({until:Int64})"
-            " AND t.conversation_id <= {until_id:String}))"
-        )
     if providers:
         sql += " AND t.provider IN {providers:Array(String)}"
     sql += " ORDER BY t.workload, t.assigned_at, t.conversation_id"
     if limit:
         sql += " LIMIT {limit:UInt64}"
-    return [_unit(row) for row in rows(client, sql, asked)]
+    return [source.unit(row) for row in rows(client, sql, asked)]
 
 
 def read_failures(
@@ -236,37 +321,39 @@ def read_failures(
     return [_unit(row) for row in rows(client, sql, asked)]
 
 
-def _unit(row: dict[str, Any]) -> Unit:
-    return Unit(**row | {"arm": Arm(row["arm"])})
-
-
-def last_places(client: Client) -> dict[str, Place]:
+def last_places(client: Client, source: Source[C, U]) -> dict[str, Place]:
     """Workload → the last unit handed out."""
     found = client.query(
-        "SELECT workload, max((toUnixTimestamp64Milli(assigned_at), conversation_id)) FROM units"
+        f"SELECT workload, max((toUnixTimestamp64Milli(assigned_at), conversation_id)) FROM {source.kept}"
         " WHERE NOT late GROUP BY workload"
     ).result_rows
     return {row[0]: (row[1][0], row[1][1]) for row in found}
 
 
 def insert_positions(
-    client: Client, batch: int, writer: str, positions: Mapping[Partition, tuple[int, int]]
+    client: Client,
+    source: Source[C, U],
+    batch: int,
+    writer: str,
+    positions: Mapping[Partition, tuple[int, int]],
 ) -> None:
     """Notes (from which open conversations must be read again, read to) of every partition."""
     document = [[*place, again, read] for place, (again, read) in sorted(positions.items())]
-    row = [batch, writer, msgspec.json.encode(document).decode()]
-    names = ("batch", "writer", "positions")
+    row = [batch, writer, source.kept, msgspec.json.encode(document).decode()]
+    names = ("batch", "writer", "kept", "positions")
     types = column_types(client, "judge_positions", names)
     client.insert("judge_positions", [row], column_names=names, column_types=types)
 
 
-def read_positions(client: Client, batch: int) -> dict[Partition, tuple[int, int]]:
+def read_positions(
+    client: Client, source: Source[C, U], batch: int
+) -> dict[Partition, tuple[int, int]]:
     """The positions that belong to a batch: those its writer noted."""
     found = client.query(
-        "SELECT positions FROM judge_positions WHERE batch = {batch:UInt64}"
-        " AND writer IN (SELECT writer FROM units WHERE batch = {batch:UInt64})"
+        "SELECT positions FROM judge_positions WHERE batch = {batch:UInt64} AND kept = {kept:String}"
+        f" AND writer IN (SELECT writer FROM {source.kept} WHERE batch = {{batch:UInt64}})"
         " ORDER BY at DESC LIMIT 1",
-        parameters={"batch": batch},
+        parameters={"batch": batch, "kept": source.kept},
     ).result_rows
     document = msgspec.json.decode(found[0][0]) if found else []
     return {(c, t, p): (again, read) for c, t, p, again, read in document}

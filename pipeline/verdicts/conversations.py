@@ -1,5 +1,7 @@
 """From calls, in the order in which they come, to closed conversations: the units of evidence.
 
+Users' calls and shadow calls alike, each kind apart: a conversation's shadow calls are a pair of answers.
+
 A conversation is assigned by its first call and judged by intention to treat: whatever a retry or a
 fallback made of it, the outcome of each request is that of its first attempt, and counts for the
 provider the conversation was assigned to. It is closed when no call of it has come for the idle time, or after
@@ -13,18 +15,18 @@ Nothing here knows a clock: `complete_to` says up to when all calls that came ar
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from heapq import heappop, heappush
 from itertools import takewhile
-from typing import Self
+from typing import Generic, Protocol, Self, SupportsFloat, TypeVar
 
 import msgspec
 
 from pipeline.calls import Arm
 from pipeline.verdicts.gates import Exclusions
-from pipeline.verdicts.units import Unit
+from pipeline.verdicts.units import Pair, Unit
 
 LONGEST = 8  # idle times after its first call at which a conversation is closed all the same
 CHARGED = ("provider", "network")  # faults that are failures of the arm
@@ -32,8 +34,8 @@ Convert = Callable[[Decimal, str, str, int], Decimal | None]  # amount, from, to
 Shares = Callable[[str, str], dict[str, float]]  # workload, stage → provider → share
 
 
-class Arrival(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of `arrivals`: a call of a user, and where it stands in Kafka. Times are UTC ms."""
+class Came(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that came, and where it stands in Kafka. Times are UTC ms."""
 
     cluster: str
     topic: str
@@ -41,27 +43,18 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     kafka_offset: int
     received_at: int
     call_id: str
-    request_id: str = ""
-    attempt: int = 1
     conversation_id: str = ""
     workload: str
     app: str = ""
     team: str = ""
     tags: dict[str, str] = {}
-    arm: Arm
-    stage: str = ""
-    share: float | None = None
     provider: str
     request_model: str = ""
     model: str = ""
     started_at: int
-    time_to_first_token_ms: int | None = None
     duration_ms: int | None = None
-    fault: str = ""
-    cost: Decimal | None = None
-    currency: str = ""
-    quality: Decimal | None = None
-    checks: dict[str, Decimal] = {}
+    attempt: int = 1
+    fault: str = ""  # whose it is if the call failed; a shadow call's is nobody's
     doubts: tuple[str, ...] = ()
 
     @property
@@ -71,15 +64,69 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def conversation(self) -> tuple[str, str]:
-        """Workload and conversation; a call without one is a conversation of its own with its retries."""
-        return self.workload, self.conversation_id or self.request_id or self.call_id
+        """Workload and conversation."""
+        return self.workload, self.conversation_id or self.call_id
 
     @property
     def ended_at(self) -> int:
         return self.started_at + (self.duration_ms or 0)
 
 
-def excluded(call: Arrival, rules: Exclusions) -> bool:
+class Arrival(Came, frozen=True, kw_only=True):
+    """One row of `arrivals`: a call of a user."""
+
+    request_id: str = ""
+    arm: Arm
+    stage: str = ""
+    share: float | None = None
+    time_to_first_token_ms: int | None = None
+    cost: Decimal | None = None
+    currency: str = ""
+    quality: Decimal | None = None
+    checks: dict[str, Decimal] = {}
+
+    @property
+    def conversation(self) -> tuple[str, str]:
+        """Workload and conversation; a call without one is a conversation of its own with its retries."""
+        return self.workload, self.conversation_id or self.request_id or self.call_id
+
+
+class PairArrival(Came, frozen=True, kw_only=True):
+    """One row of `pair_arrivals`: a shadow call beside the user's call it mirrors, which began at `started_at`.
+
+    `failed` is None for a call that was cancelled; `agreement` is in [0, 1], 1 for the same.
+    """
+
+    shadow_of: str
+    mirrored_to: Arm  # candidate, or baseline: its second answer
+    failed: bool | None = None
+    twin_failed: bool | None = None
+    quality: Decimal | None = None
+    twin_quality: Decimal | None = None
+    agreement: dict[str, Decimal] = {}
+
+    @property
+    def conversation(self) -> tuple[str, str]:
+        """Workload and conversation; a user's call without one is a conversation of its own."""
+        return self.workload, self.conversation_id or self.shadow_of
+
+
+class Placed(Protocol):
+    """A unit of evidence: it has its place in the order in which units are judged, and belongs to a provider."""
+
+    @property
+    def place(self) -> tuple[int, str]: ...
+    @property
+    def workload(self) -> str: ...
+    @property
+    def provider(self) -> str: ...
+
+
+C = TypeVar("C", bound=Came)
+U = TypeVar("U", bound=Placed)
+
+
+def excluded(call: Came, rules: Exclusions) -> bool:
     """True if the plan leaves the call out of the evidence."""
     return (
         any(fnmatchcase(call.app, pattern) for pattern in rules.apps)
@@ -89,23 +136,22 @@ def excluded(call: Arrival, rules: Exclusions) -> bool:
     )
 
 
-class Conversation(msgspec.Struct):
+class Conversation(msgspec.Struct, Generic[C]):
     """A conversation's calls so far, in the order in which they came; times are UTC ms."""
 
-    calls: list[Arrival]
+    calls: list[C]
     assigned_at: int
     ended_at: int
-    came_first: int
     came_last: int
     failed_at: int | None = None  # when its first failure came
 
     @classmethod
-    def begin(cls, call: Arrival) -> Self:
-        found = cls([], call.started_at, call.ended_at, call.received_at, call.received_at)
+    def begin(cls, call: C) -> Self:
+        found = cls([], call.started_at, call.ended_at, call.received_at)
         found.add(call)
         return found
 
-    def add(self, call: Arrival) -> None:
+    def add(self, call: C) -> None:
         self.calls.append(call)
         if call.fault in CHARGED and any(call is each for each in self.tries):
             known = call.received_at if self.failed_at is None else self.failed_at
@@ -115,17 +161,19 @@ class Conversation(msgspec.Struct):
         self.came_last = max(self.came_last, call.received_at)
 
     @property
-    def tries(self) -> list[Arrival]:
+    def tries(self) -> list[C]:
         """First attempts, in order; of a conversation that has none, its first call."""
         calls = sorted(self.calls, key=lambda call: (call.started_at, call.call_id))
         return [call for call in calls if call.attempt == 1] or calls[:1]
 
     @property
-    def first(self) -> Arrival:
+    def first(self) -> C:
         return min(self.calls, key=lambda call: (call.started_at, call.attempt, call.call_id))
 
-    def unit(self, convert: Convert, currency: str, shares: Shares) -> Unit:
-        """What it says about the provider it was assigned to, costs in `currency`."""
+    def unit(
+        self: "Conversation[Arrival]", convert: Convert, currency: str, shares: Shares
+    ) -> Unit:
+        """What users' calls say about the provider they were assigned to, costs in `currency`."""
         first, tries = self.first, self.tries
         qualities = [float(call.quality) for call in tries if call.quality is not None]
         cost = _total([_cost(call, convert, currency) for call in self.calls])
@@ -149,23 +197,68 @@ class Conversation(msgspec.Struct):
             shares=shares(first.workload, first.stage),
         )  # fmt: skip
 
+    def pairs(
+        self: "Conversation[PairArrival]", model_of: Callable[[PairArrival], str]
+    ) -> list[Pair]:
+        """What shadow calls say about each candidate they went to; nothing without any to a candidate.
 
-class Closed(msgspec.Struct, frozen=True):
+        `model_of` names a call's model as the plan does. Disagreement and noise are means over the same calls: those that were also mirrored to the baseline.
+        """
+        calls = sorted(self.calls, key=lambda c: (c.started_at, c.call_id))
+        floors = {c.shadow_of: _apart(c) for c in calls if c.mirrored_to is Arm.BASELINE}
+        theirs = [call for call in calls if call.mirrored_to is Arm.CANDIDATE]
+        candidates: dict[tuple[str, str], list[PairArrival]] = defaultdict(list)
+        for call in theirs:
+            candidates[call.provider, model_of(call)].append(call)
+        return [self._pair(model, candidates[p, model], floors) for p, model in sorted(candidates)]
+
+    def _pair(
+        self: "Conversation[PairArrival]",
+        model: str,
+        calls: list[PairArrival],
+        floors: dict[str, float | None],
+    ) -> Pair:
+        failed = [(c.twin_failed, c.failed) for c in calls]
+        scores = [(c.twin_quality, c.quality) for c in calls]
+        noise = [(floors.get(c.shadow_of), _apart(c)) for c in calls]
+        failed_baseline, failed_candidate = _means_of_both(failed)
+        score_baseline, score_candidate = _means_of_both(scores)
+        floor, disagreement = _means_of_both(noise)
+        if floor is None:
+            disagreement = _mean([apart for _, apart in noise if apart is not None])
+        return Pair(
+            workload=calls[0].workload,
+            provider=calls[0].provider,
+            model=model,
+            conversation_id=calls[0].conversation[1],
+            assigned_at=self.assigned_at,
+            closed_at=self.ended_at,
+            pairs=len(calls),
+            failed_baseline=failed_baseline,
+            failed_candidate=failed_candidate,
+            score_baseline=score_baseline,
+            score_candidate=score_candidate,
+            disagreement=disagreement,
+            noise=floor,
+        )
+
+
+class Closed(msgspec.Struct, Generic[U], frozen=True):
     """Units whose turn it is, in order; and those whose turn had been before."""
 
-    units: list[Unit]
-    late: list[Unit]
+    units: list[U]
+    late: list[U]
 
 
-class Conversations:
+class Conversations(Generic[C]):
     """One workload's open conversations, and the closed ones that wait for their turn."""
 
     def __init__(self, idle_ms: int, place: tuple[int, str] = (-1, "")) -> None:
         self.idle_ms = idle_ms
-        self._open: dict[str, Conversation] = {}  # in the order in which they were last heard of
+        self._open: dict[str, Conversation[C]] = {}  # in the order in which they were last heard of
         self._begun: dict[str, int] = {}  # when the first call came, in that order
         self._assigned: list[tuple[int, str]] = []  # a heap; some are open no more
-        self._waiting: dict[str, Conversation] = {}
+        self._waiting: dict[str, Conversation[C]] = {}
         self._failed: list[
             tuple[int, str]
         ] = []  # a heap of failures not told yet; some came sooner
@@ -175,7 +268,7 @@ class Conversations:
         """True if it is open, or waits for its turn."""
         return conversation in self._open or conversation in self._waiting
 
-    def add(self, call: Arrival) -> bool:
+    def add(self, call: C) -> bool:
         """Takes a call; False if it is late: its conversation is closed, or was idle for too long."""
         key = call.conversation[1]
         if key in self._waiting:
@@ -196,34 +289,37 @@ class Conversations:
             heappush(self._failed, (call.received_at, key))
         return True
 
-    def told(self, complete_to: int, unit: Callable[[Conversation], Unit]) -> list[Unit]:
+    def told(self, complete_to: int, units_of: Callable[[Conversation[C]], Iterable[U]]) -> list[U]:
         """Conversations that have failed by now, open or not, in the order in which their failures came.
 
         All calls up to `complete_to` are known, so none that failed before can follow.
         """
-        found = []
+        found: list[U] = []
         while self._failed and self._failed[0][0] <= complete_to:
             at, key = heappop(self._failed)
             conversation = self._open.get(key) or self._waiting.get(key)
             if conversation and conversation.failed_at == at and not self._is_late(conversation):
-                found.append(unit(conversation))
+                found += units_of(conversation)
         return found
 
-    def close(self, complete_to: int, unit: Callable[[Conversation], Unit]) -> Closed:
+    def close(
+        self, complete_to: int, units_of: Callable[[Conversation[C]], Iterable[U]]
+    ) -> Closed[U]:
         """Closes what is over, all that came up to `complete_to` being known, and hands out what has its turn."""
         for key in self._over(complete_to):
             self._waiting[key] = self._open.pop(key)
             del self._begun[key]
         held = self._held()
         ready = [key for key, c in self._waiting.items() if held is None or c.assigned_at < held]
-        closed = sorted((unit(self._waiting.pop(key)) for key in ready), key=lambda u: u.place)
-        late = [found for found in closed if found.place <= self._place]
+        found = (unit for key in ready for unit in units_of(self._waiting.pop(key)))
+        closed = sorted(found, key=lambda unit: (unit.place, unit.provider))
+        late = [unit for unit in closed if unit.place <= self._place]
         units = closed[len(late) :]
         if units:
             self._place = units[-1].place
         return Closed(units, late)
 
-    def _is_late(self, conversation: Conversation) -> bool:
+    def _is_late(self, conversation: Conversation[C]) -> bool:
         return (conversation.assigned_at, conversation.first.conversation[1]) <= self._place
 
     def watermark(self, complete_to: int) -> int:
@@ -231,7 +327,7 @@ class Conversations:
         held = self._held()
         return complete_to - self.idle_ms if held is None else min(held, complete_to - self.idle_ms)
 
-    def calls(self) -> Iterator[Arrival]:
+    def calls(self) -> Iterator[C]:
         """The calls of all conversations not yet handed out."""
         for conversation in (*self._open.values(), *self._waiting.values()):
             yield from conversation.calls
@@ -268,6 +364,20 @@ def _total(costs: list[Decimal | None]) -> Decimal | None:
 
 def _mean(values: list[float]) -> float | None:
     return sum(values) / len(values) if values else None
+
+
+def _apart(call: PairArrival) -> float | None:
+    """How far a shadow call and its twin disagree, over all comparisons that apply."""
+    same = _mean([float(value) for _, value in sorted(call.agreement.items())])
+    return None if same is None else 1 - same
+
+
+def _means_of_both(
+    values: Sequence[tuple[SupportsFloat | None, SupportsFloat | None]],
+) -> tuple[float | None, float | None]:
+    """Baseline's and candidate's means, over the pairs where both are known."""
+    known = [(float(a), float(b)) for a, b in values if a is not None and b is not None]
+    return _mean([a for a, _ in known]), _mean([b for _, b in known])
 
 
 def _means(calls: Iterable[Arrival]) -> dict[str, float]:

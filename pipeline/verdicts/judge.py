@@ -206,7 +206,8 @@ def _horizon(state: State, facts: Facts) -> list[Reason]:
         first_at, last_at = phase.first_at, phase.last_at
     found = []
     if n < horizon.conversations:
-        found.append(words.reason("horizon", n=f"{n:,}", wanted=f"{horizon.conversations:,}"))
+        code = "horizon" if tested.units else "horizon_in_shadow"
+        found.append(words.reason(code, n=f"{n:,}", wanted=f"{horizon.conversations:,}"))
     wanted = [(horizon.days, last_at - first_at)]
     if facts.final:
         wanted.append((horizon.final_days, tested.last_at - tested.first_at))

@@ -31,7 +31,15 @@ import msgspec
 from msgspec import Meta
 
 from pipeline.calls import Arm, Call, Protocol
-from pipeline.verdicts.gates import GateRules, Gates, GatesError, Horizon, check_gates, resolve
+from pipeline.verdicts.gates import (
+    GateRules,
+    Gates,
+    GatesError,
+    Horizon,
+    PairGates,
+    check_gates,
+    resolve,
+)
 
 
 class PlanError(ValueError):
@@ -282,10 +290,12 @@ def check(plan: Plan) -> Plan:
     for key, workload in plan.workloads.items():
         _check_stages(plan, key, workload)
         _check_shadow(f"workloads.{key}.shadow", workload)
+        gates = gates_of(plan, key)
         try:
-            check_gates(f"workloads.{key}.gates", gates_of(plan, key))
+            check_gates(f"workloads.{key}.gates", gates)
         except GatesError as error:
             raise PlanError(str(error)) from None
+        _check_paired(f"workloads.{key}", workload, gates.pairs)
     for name in {n for w in plan.workloads.values() for n in w.candidates}:
         if not plan.endpoints[name].key_env:
             raise PlanError(
@@ -377,6 +387,20 @@ def _check_shadow(where: str, workload: Workload) -> None:
         raise PlanError(f"{where}.budget_per_day: must be 0 or more")
     if not workload.candidates:
         raise PlanError(f"{where}: name a candidate in a stage's shares, if with a share of 0")
+
+
+def _check_paired(where: str, workload: Workload, gates: PairGates) -> None:
+    """Gates for shadow pairs need pairs, or they would hold for ever."""
+    if any((gates.failure, gates.score, gates.disagreement)) and workload.shadow is None:
+        raise PlanError(
+            f"{where}.gates.pairs: no call is mirrored; give the workload a shadow, or take these "
+            "gates away with pairs: {}"
+        )
+    if gates.disagreement and workload.shadow and not workload.shadow.baseline_share:
+        raise PlanError(
+            f"{where}.shadow.baseline_share: must be more than 0 for gates.pairs.disagreement, "
+            "which is judged beyond the baseline's disagreement with itself"
+        )
 
 
 def _names(plan: Plan) -> str:

@@ -2,45 +2,82 @@
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.verdicts.autopilot import leads_to_all
 from pipeline.verdicts.judge import fold, judge, start
 from pipeline.verdicts.plan import Plan, gates_of
 from pipeline.verdicts.shown import gate_rows, last_at
 from pipeline.verdicts.state import State
-from pipeline.verdicts.units import Unit, failures_of, of_pair
+from pipeline.verdicts.units import Pair, Unit, failures_of, of_pair, shadows_of
 from pipeline.verdicts.verdict import Facts, Verdict
+
+Place = tuple[int, str]
 
 STEPS = 100  # points of an evidence path, at most
 
 
 def recompute(
-    plan: Plan, workload: str, candidate: str, units: Sequence[Unit], epoch: int = 1
+    plan: Plan,
+    workload: str,
+    candidate: str,
+    units: Sequence[Unit],
+    pairs: Sequence[Pair] = (),
+    epoch: int = 1,
 ) -> tuple[Verdict, list[dict[str, Any]]]:
     """The verdict on a candidate (an endpoint's name) and the path of its evidence.
 
     The accounts are taken for balanced and the units for complete: nothing here could tell.
     """
     mine, key = of_pair(units, plan, workload, candidate), plan.arm_key(candidate)
+    shadows = shadows_of(pairs, plan, workload, candidate)
     state = start(gates_of(plan, workload), workload=workload, candidate=key, epoch=epoch)
-    facts = facts_of(plan, workload, mine)
+    facts = facts_of(plan, workload, mine, shadows)
     verdict, path = judge(state, facts), []
-    step, failures, told = max(1, -(-len(mine) // STEPS)), failures_of(mine), 0
-    for begin in range(0, len(mine), step):
-        part = mine[begin : begin + step]
-        due = bisect_right(failures, part[-1].place, key=lambda unit: unit.failure_place)
-        due = due if begin + step < len(mine) else len(failures)
-        state = fold(state, part, failures=failures[told:due])
-        told = due
+    failures, done = failures_of(mine), Progress()
+    stops = _stops([*mine, *shadows])
+    for until in stops:
+        before = done
+        told = bisect_right(failures, until, key=lambda unit: unit.failure_place)
+        done = Progress(
+            units=_up_to(mine, until),
+            pairs=_up_to(shadows, until),
+            failures=told if until < stops[-1] else len(failures),
+        )
+        state = fold(
+            state,
+            mine[before.units : done.units],
+            shadows[before.pairs : done.pairs],
+            failures=failures[before.failures : done.failures],
+        )
         verdict = judge(state, facts)
-        path.append(_point(verdict, state, min(begin + step, len(mine))))
+        path.append(_point(verdict, state, done))
     return verdict, path
 
 
-def facts_of(plan: Plan, workload: str, units: Sequence[Unit]) -> Facts:
+class Progress(NamedTuple):
+    """How many units, pairs and failures have been folded."""
+
+    units: int = 0
+    pairs: int = 0
+    failures: int = 0
+
+
+def _stops(evidence: Sequence[Unit | Pair]) -> list[Place]:
+    """Places after which the evidence is looked at, the last one's among them."""
+    places = sorted(each.place for each in evidence)
+    step = max(1, -(-len(places) // STEPS))
+    return [places[min(begin + step, len(places)) - 1] for begin in range(0, len(places), step)]
+
+
+def _up_to(evidence: Sequence[Unit] | Sequence[Pair], place: Place) -> int:
+    return bisect_right(evidence, place, key=lambda each: each.place)
+
+
+def facts_of(plan: Plan, workload: str, units: Sequence[Unit], pairs: Sequence[Pair] = ()) -> Facts:
     """What the units themselves tell: the time is that of the last one's end."""
-    now = max((unit.closed_at for unit in units), default=0)
+    ends = [unit.closed_at for unit in units] + [pair.closed_at for pair in pairs]
+    now = max(ends, default=0)
     stage = plan.workloads[workload].stage_at(now)
     return Facts(
         now=now,
@@ -63,6 +100,7 @@ def summary(plan: Plan, verdict: Verdict, candidate: str) -> dict[str, Any]:
         "reasons": [{"code": r.code, "en": r.en, "zh": r.zh} for r in verdict.reasons],
         "units_baseline": verdict.units_baseline,
         "units_candidate": verdict.units_candidate,
+        "pairs": verdict.pairs,
         "blocks": verdict.blocks,
         "late": verdict.late,
         "log_e_sample_ratio": verdict.log_e_sample_ratio,
@@ -71,6 +109,6 @@ def summary(plan: Plan, verdict: Verdict, candidate: str) -> dict[str, Any]:
     }
 
 
-def _point(verdict: Verdict, state: State, units: int) -> dict[str, Any]:
+def _point(verdict: Verdict, state: State, done: Progress) -> dict[str, Any]:
     gates = {g.name: [g.log_e_promote, g.log_e_rollback] for g in verdict.gates}
-    return {"units": units, "at": last_at(state), "log_e": gates}
+    return {"units": done.units, "pairs": done.pairs, "at": last_at(state), "log_e": gates}

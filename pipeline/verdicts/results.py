@@ -26,7 +26,7 @@ def gate_results(state: State, facts: Facts, thresholds: Thresholds) -> tuple[Ga
         *_of_streams(state, facts, thresholds),
         *_of_quantiles(state, thresholds),
         *_of_costs(state),
-        *_of_pairs(state, thresholds),
+        *_of_pairs(state, facts, thresholds),
     )
 
 
@@ -275,16 +275,26 @@ def _cost_of(sums: cost.Sums, per_success: bool) -> float | None:
     return sums.c / n if n else None
 
 
-def _of_pairs(state: State, thresholds: Thresholds) -> Iterator[GateResult]:
+def _of_pairs(state: State, facts: Facts, thresholds: Thresholds) -> Iterator[GateResult]:
     streams = pair_measures(state.gates.pairs)
     harms = state.pair_tally.harm.log_e(len(streams))
     for i, measure in enumerate(streams):
         n = int(state.pair_tally.sum(Sum.BLOCKS, i))
         totals = (state.pair_tally.sum(Sum.LOSS_A, i), state.pair_tally.sum(Sum.LOSS_B, i))
         latches = (state.pair_passed[i], state.pair_harmed[i])
-        yield _of_stream(
+        result = _of_stream(
             measure, i, state.pair_tally, (n, n), totals, latches, harms[i], state, thresholds
         )
+        if result.state is GateState.NO_DATA:
+            result = _with(result, reason=_no_pairs(state, result.name))
+        ahead = _pair_forecast(state, facts, measure.stream, i, result, thresholds)
+        yield _with_forecast(result, ahead, facts)
+
+
+def _no_pairs(state: State, name: str) -> Reason:
+    """Why there is nothing to bet on: no pairs at all, or none whose noise is known."""
+    no_noise = state.pairs and name == "pair:disagreement"
+    return words.reason("no_noise" if no_noise else "no_pairs", gate=words.gate_name(name))
 
 
 def _reason(result: GateResult, passed: Latch) -> Reason | None:
@@ -292,7 +302,8 @@ def _reason(result: GateResult, passed: Latch) -> Reason | None:
     if result.state is GateState.PASSED:
         return None
     if result.state is GateState.HARMED:
-        return _told(result, "harmed", harm=words.amount(result.harm, result.unit))
+        code = "harmed_noise" if result.name == "pair:disagreement" else "harmed"
+        return _told(result, code, harm=words.amount(result.harm, result.unit))
     if result.state is GateState.NO_DATA:
         empty = (not result.n_baseline, not result.n_candidate)
         who = "both" if all(empty) else "baseline" if empty[0] else "candidate"
@@ -304,9 +315,13 @@ def _reason(result: GateResult, passed: Latch) -> Reason | None:
 
 def _open(result: GateResult, more: Text) -> Reason:
     better = result.unit != "ratio" and result.loss is not None and result.loss < 0
+    code = "open_better" if better else "open_ratio" if result.unit == "ratio" else "open"
+    if result.name == "pair:disagreement":
+        code = "open_noise"
     return words.reason(
-        "open_better" if better else "open_ratio" if result.unit == "ratio" else "open",
+        code,
         gate=words.gate_name(result.name),
+        baseline=words.measured(result.baseline, "share"),
         loss=words.amount(result.loss, result.unit),
         gain=words.amount(abs(result.loss or 0), result.unit),
         upper=words.amount(result.upper, result.unit),
@@ -353,6 +368,24 @@ def _forecast(
     return _dated(state, facts, [None if b is None else round(b * per_block) for b in blocks])
 
 
+def _pair_forecast(
+    state: State, facts: Facts, stream: Stream, i: int, result: GateResult, thresholds: Thresholds
+) -> Forecast | None:
+    """The same for pairs, in conversations of both arms that go by until enough are mirrored; None before some were."""
+    n, mean, squares = _difference(state.pair_tally, i, 1.0)
+    pace = _pace(state)
+    span = state.pair_place[0] - state.pair_first_at if state.pair_place else 0
+    if result.state is not GateState.OPEN or n < _LEAST_PACE or pace is None or span <= 0:
+        return None
+    variance = max(squares / n, 1e-6)
+    sd = max(stream.margin, evidence.NO_MARGIN) / 2
+    where = forecast.posterior(n, mean, variance, 0.0, sd)
+    remaining = thresholds.promote - (result.log_e_promote or 0.0)
+    pairs = forecast.blocks_needed(*where, variance, stream.margin, remaining)
+    per_pair = pace * span / n
+    return _dated(state, facts, [None if p is None else round(p * per_pair) for p in pairs])
+
+
 def _difference(tally: Tally, i: int, ratio: float) -> tuple[float, float, float]:
     """Blocks, mean of x_b - ratio·x_a, and the sum of squares around it."""
     n, a, b, aa, ab, bb = (tally.sum(which, i) for which in evidence.MOMENTS)
@@ -364,10 +397,14 @@ def _share_so_far(state: State) -> float:
     return (state.tested.units + 1) / (state.tested.units + state.baseline.units + 2)
 
 
+def _pace(state: State) -> float | None:
+    """Conversations of both arms per ms at the share in force; None before a pace can be told."""
+    n, span = state.phase.n_a + state.phase.n_b, state.phase.last_at - state.phase.first_at
+    return n / span if n >= _LEAST_PACE and span > 0 else None
+
+
 def _dated(state: State, facts: Facts, conversations: list[int | None]) -> Forecast:
-    phase = state.phase
-    n, span = phase.n_a + phase.n_b, phase.last_at - phase.first_at
-    pace = n / span if n >= _LEAST_PACE and span > 0 else None  # conversations per ms
+    pace = _pace(state)
     at = [None if c is None or pace is None else facts.now + round(c / pace) for c in conversations]
     in_time = None
     if facts.deadline is not None and (at[1] is not None or conversations[1] is None):

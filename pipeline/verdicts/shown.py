@@ -77,6 +77,6 @@ def evidence_rows(verdict: Verdict, state: State) -> list[dict[str, Any]]:
 
 
 def last_at(state: State) -> int:
-    """When the last conversation folded was assigned, or the last failure told came, UTC ms."""
-    told = state.told.place[0] if state.told.place else 0
-    return max(state.baseline.last_at, state.tested.last_at, told)
+    """When the last conversation folded was assigned, or its shadow pairs, or the last failure told came, UTC ms."""
+    places = (state.told.place, state.pair_place)
+    return max(state.baseline.last_at, state.tested.last_at, *(p[0] for p in places if p))

@@ -182,6 +182,7 @@ class State(msgspec.Struct, kw_only=True):
     untold: Whose = msgspec.field(default_factory=Whose)  # those without a time or a declared share
     drift: dict[str, Detector] = {}  # by gate, once no baseline is left
     pair_place: tuple[int, str] | None = None
+    pair_first_at: int = 0
     pairs: int = 0
     pair_tally: evidence.Tally
     pair_passed: list[Latch]
@@ -323,6 +324,7 @@ def add_pairs(state: State, pairs: Sequence[Pair], thresholds: Thresholds) -> No
         if state.pair_place is not None and pair.place <= state.pair_place:
             state.late += 1
             continue
+        state.pair_first_at = state.pair_first_at if state.pairs else pair.assigned_at
         state.pair_place = pair.place
         state.pairs += 1
         rows.append([measure.losses(pair) for measure in streams])

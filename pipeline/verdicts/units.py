@@ -7,11 +7,11 @@ from a file.
 """
 
 import csv
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from hashlib import sha256
 from io import StringIO
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -24,6 +24,11 @@ SHARE = "share:"  # prefix of columns with one candidate's share against the bas
 
 class UnitsError(ValueError):
     """Units that cannot be used; the message names line and column, and the mend."""
+
+
+P = TypeVar("P", "Unit", "Pair")
+Readers = Mapping[str, Callable[[str], Any]]  # column → what reads a cell
+_KINDS = {CHECK: "checks", SHARE: "shares"}
 
 
 class Unit(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,13 +82,14 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
 class Pair(msgspec.Struct, frozen=True, kw_only=True):
     """One conversation's shadow pairs, averaged: what both arms made of the same requests.
 
-    `provider` is the candidate's. Failures are shares of its pairs. `disagreement` in [0, 1] is candidate
+    `provider` and `model` are the candidate's, as in a unit. Failures are shares of its pairs. `disagreement` in [0, 1] is candidate
     against baseline, `noise` baseline's second answer against its first (None: not sampled; such a
     conversation is no evidence on disagreement).
     """
 
     workload: str
     provider: str
+    model: str = ""
     conversation_id: str
     assigned_at: int
     closed_at: int
@@ -105,6 +111,18 @@ def bears(unit: Unit, plan: Plan, workload: str, candidate: str) -> bool:
     if unit.workload != workload or unit.arm is not Arm.CANDIDATE:
         return unit.workload == workload and unit.arm is Arm.BASELINE
     return plan.endpoint_of(workload, unit.provider, (unit.model,)) == candidate
+
+
+def shadow_bears(pair: Pair, plan: Plan, workload: str, candidate: str) -> bool:
+    """True if a conversation's shadow pairs bear on one candidate of a workload: only its own do."""
+    mine = pair.workload == workload
+    return mine and plan.endpoint_of(workload, pair.provider, (pair.model,)) == candidate
+
+
+def shadows_of(pairs: Iterable[Pair], plan: Plan, workload: str, candidate: str) -> list[Pair]:
+    """The shadow pairs that bear on one candidate of a workload, in order of assignment."""
+    mine = (pair for pair in pairs if shadow_bears(pair, plan, workload, candidate))
+    return sorted(mine, key=lambda pair: pair.place)
 
 
 def of_pair(units: Iterable[Unit], plan: Plan, workload: str, candidate: str) -> list[Unit]:
@@ -134,16 +152,20 @@ def read_units(text: str) -> list[Unit]:
     Columns are those of `COLUMNS`, in any order, those of `MORE_COLUMNS` as far as known, and any
     `check:<name>` and `share:<provider>`. An empty cell is unknown. Raises UnitsError naming line and column.
     """
-    rows = csv.reader(StringIO(text, newline=""), strict=True)
-    header = next(rows, [])
-    _check_header(header)
-    found: dict[tuple[str, str], Unit] = {}
-    try:
-        for row in rows:
-            _add(found, _unit(header, row, rows.line_num), rows.line_num)
-    except csv.Error as error:
-        raise UnitsError(f"line {rows.line_num}: not CSV: {error}; mend the quotes") from None
+    found: dict[tuple[str, ...], Unit] = {}
+    for line, fields in _rows(text, COLUMNS, MORE_COLUMNS, _KINDS):
+        if fields["cost"] is not None and not fields["currency"]:
+            raise UnitsError(f"line {line}, column currency: a cost needs its currency, e.g. USD")
+        _add(found, ("workload", "conversation_id"), Unit(**fields), line)
     return sorted(found.values(), key=lambda unit: unit.place)
+
+
+def read_pairs(text: str) -> list[Pair]:
+    """Conversations' shadow pairs of a CSV file with the columns of `PAIR_COLUMNS`; else as `read_units`."""
+    found: dict[tuple[str, ...], Pair] = {}
+    for line, fields in _rows(text, PAIR_COLUMNS, {}, {}):
+        _add(found, ("workload", "provider", "model", "conversation_id"), Pair(**fields), line)
+    return sorted(found.values(), key=lambda pair: (pair.place, pair.provider, pair.model))
 
 
 def write_units(units: Iterable[Unit]) -> str:
@@ -151,19 +173,22 @@ def write_units(units: Iterable[Unit]) -> str:
     units = list(units)
     checks = sorted({name for unit in units for name in unit.checks})
     shares = sorted({name for unit in units for name in unit.shares})
-    out = StringIO(newline="")
-    table = csv.writer(out, lineterminator="\n")
     columns = [*COLUMNS, *MORE_COLUMNS]
-    table.writerow([*columns, *(CHECK + c for c in checks), *(SHARE + s for s in shares)])
-    for unit in units:
-        table.writerow(
-            [
-                *(_written(getattr(unit, column)) for column in columns),
-                *(_written(unit.checks.get(name)) for name in checks),
-                *(_written(unit.shares.get(name)) for name in shares),
-            ]
-        )
-    return out.getvalue()
+    header = [*columns, *(CHECK + c for c in checks), *(SHARE + s for s in shares)]
+    cells = (
+        [
+            *(getattr(unit, column) for column in columns),
+            *(unit.checks.get(name) for name in checks),
+            *(unit.shares.get(name) for name in shares),
+        ]
+        for unit in units
+    )
+    return _table(header, cells)
+
+
+def write_pairs(pairs: Iterable[Pair]) -> str:
+    """The CSV file `read_pairs` reads, in the order given."""
+    return _table(PAIR_COLUMNS, ([getattr(p, column) for column in PAIR_COLUMNS] for p in pairs))
 
 
 def units_hash(units: Iterable[Unit]) -> str:
@@ -171,43 +196,78 @@ def units_hash(units: Iterable[Unit]) -> str:
     return sha256(write_units(sorted(units, key=lambda unit: unit.place)).encode()).hexdigest()
 
 
-def _check_header(header: list[str]) -> None:
-    if missing := [column for column in COLUMNS if column not in header]:
-        raise UnitsError(f"line 1: no column {', '.join(missing)}; wanted are {','.join(COLUMNS)}")
+def pairs_hash(pairs: Iterable[Pair]) -> str:
+    """The same of shadow pairs."""
+    ordered = sorted(pairs, key=lambda pair: (pair.place, pair.provider, pair.model))
+    return sha256(write_pairs(ordered).encode()).hexdigest()
+
+
+def _rows(
+    text: str, columns: Readers, more: Readers, kinds: Mapping[str, str]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line and fields of every row: of all columns, and of `more` where given.
+
+    `kinds`: prefix of further columns → the field that gathers their values.
+    """
+    rows = csv.reader(StringIO(text, newline=""), strict=True)
+    header, readers = next(rows, []), {**columns, **more}
+    if missing := [column for column in columns if column not in header]:
+        raise UnitsError(f"line 1: no column {', '.join(missing)}; wanted are {','.join(columns)}")
+    _check_header(header, readers, tuple(kinds))
+    try:
+        for row in rows:
+            yield rows.line_num, _fields(header, row, rows.line_num, readers, kinds)
+    except csv.Error as error:
+        raise UnitsError(f"line {rows.line_num}: not CSV: {error}; mend the quotes") from None
+
+
+def _check_header(header: list[str], readers: Collection[str], prefixes: tuple[str, ...]) -> None:
     for column in header:
-        if column not in _READERS and not column.startswith((CHECK, SHARE)):
+        if column not in readers and not column.startswith(prefixes):
             raise UnitsError(f"line 1: unknown column {column!r}; take it out")
         if header.count(column) > 1:
             raise UnitsError(f"line 1: column {column!r} stands there twice; keep one")
 
 
-def _unit(header: list[str], row: list[str], line: int) -> Unit:
+def _fields(
+    header: list[str],
+    row: list[str],
+    line: int,
+    readers: Readers,
+    kinds: Mapping[str, str],
+) -> dict[str, Any]:
     if len(row) != len(header):
         raise UnitsError(f"line {line}: {len(row)} cells for {len(header)} columns; mend the row")
-    fields: dict[str, Any] = {"checks": {}, "shares": {}}
+    fields: dict[str, Any] = {kind: {} for kind in kinds.values()}
     for column, cell in zip(header, row, strict=True):
         try:
-            if column in _READERS:
-                fields[column] = _READERS[column](cell)
+            if column in readers:
+                fields[column] = readers[column](cell)
             elif cell:
-                kind = "checks" if column.startswith(CHECK) else "shares"
-                fields[kind][column.partition(":")[2]] = _in_one(cell)
+                prefix, _, name = column.partition(":")
+                fields[kinds[f"{prefix}:"]][name] = _in_one(cell)
         except ValueError as error:
             raise UnitsError(f"line {line}, column {column}: {cell!r} {error}") from None
-    if fields["cost"] is not None and not fields["currency"]:
-        raise UnitsError(f"line {line}, column currency: a cost needs its currency, e.g. USD")
     if fields["closed_at"] < fields["assigned_at"]:
         raise UnitsError(f"line {line}, column closed_at: must not be before assigned_at")
-    return Unit(**fields)
+    return fields
 
 
-def _add(found: dict[tuple[str, str], Unit], unit: Unit, line: int) -> None:
-    key = unit.workload, unit.conversation_id
-    if found.setdefault(key, unit) != unit:
+def _add(found: dict[tuple[str, ...], P], key: tuple[str, ...], unit: P, line: int) -> None:
+    named = tuple(getattr(unit, name) for name in key)
+    if found.setdefault(named, unit) != unit:
         raise UnitsError(
-            f"line {line}, column conversation_id: {unit.conversation_id!r} stands there twice "
+            f"line {line}, column conversation_id: {named[-1]!r} stands there twice "
             f"with different values; a conversation is one unit"
         )
+
+
+def _table(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    out = StringIO(newline="")
+    table = csv.writer(out, lineterminator="\n")
+    table.writerow(header)
+    table.writerows([_written(cell) for cell in row] for row in rows)
+    return out.getvalue()
 
 
 def _written(value: Any) -> str:
@@ -240,6 +300,12 @@ def _flag(value: str) -> bool:
 def _whole(value: str) -> int:
     if not (value.isascii() and value.isdecimal()):
         raise ValueError("must be a whole number of milliseconds, 0 or more")
+    return int(value)
+
+
+def _count(value: str) -> int:
+    if not (value.isascii() and value.isdecimal() and int(value)):
+        raise ValueError("must be a whole number, 1 or more")
     return int(value)
 
 
@@ -283,4 +349,18 @@ COLUMNS: dict[str, Callable[[str], Any]] = {
     "share": _maybe(_in_one),
 }  # with what reads a cell
 MORE_COLUMNS: dict[str, Callable[[str], Any]] = {"failed_at": _maybe(_whole), "model": str}
-_READERS = COLUMNS | MORE_COLUMNS
+PAIR_COLUMNS: dict[str, Callable[[str], Any]] = {
+    "workload": _text,
+    "provider": _text,
+    "model": str,
+    "conversation_id": _text,
+    "assigned_at": _whole,
+    "closed_at": _whole,
+    "pairs": _count,
+    "failed_baseline": _maybe(_in_one),
+    "failed_candidate": _maybe(_in_one),
+    "score_baseline": _maybe(_in_one),
+    "score_candidate": _maybe(_in_one),
+    "disagreement": _maybe(_in_one),
+    "noise": _maybe(_in_one),
+}

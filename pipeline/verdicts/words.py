@@ -73,6 +73,22 @@ _SENTENCES = {
         "{gate}: {loss} the baseline's, at most {upper}; not yet shown to be less than {margin}.{more}",
         "{gate}：为基线的 {loss}，至多 {upper}；尚未证实低于 {margin}。{more}",
     ),
+    "open_noise": (
+        "{gate}: {loss} beyond the {baseline} of the baseline with itself, at most {upper}; not yet shown to be less than {margin}.{more}",
+        "{gate}：超出基线自身差异 {baseline} 的部分为 {loss}，至多 {upper}；尚未证实低于 {margin}。{more}",
+    ),
+    "harmed_noise": (
+        "{gate}: {candidate}, {baseline} of the baseline with itself; shown to be more than {harm} beyond that.",
+        "{gate}：候选 {candidate}，基线自身 {baseline}，已证实超出噪声底 {harm} 以上。",
+    ),
+    "no_pairs": (
+        "{gate}: no conversation was mirrored and judged yet.",
+        "{gate}：尚无已判定的影子会话。",
+    ),
+    "no_noise": (
+        "{gate}: no call was mirrored to the baseline a second time yet, so its noise floor is unknown.",
+        "{gate}：尚无调用二次镜像到基线，噪声底未知。",
+    ),
     "burn_in": (
         "{gate}: an approximation that needs {needed} conversations per arm first.",
         "{gate}：近似检验，每组至少需要 {needed} 个会话。",
@@ -92,6 +108,10 @@ _SENTENCES = {
     "horizon": (
         "Too early: {n} of {wanted} conversations per arm at this share.",
         "为时尚早：当前份额下每组 {n}/{wanted} 个会话。",
+    ),
+    "horizon_in_shadow": (
+        "Too early: {n} of {wanted} conversations mirrored.",
+        "为时尚早：已镜像 {n}/{wanted} 个会话。",
     ),
     "days": (
         "Too early: {days} of {wanted} days seen.",
