@@ -278,7 +278,7 @@ def with_model_finding(call: Call, catalog: Catalog, provider: str) -> Call:
 def without_keys(row: ScoredCall) -> ScoredCall:
     """The row with keys blanked out of everything a caller or a gateway could name."""
     ids, words = _ids(row), _words(row)
-    if _has_no_keys(words) and _has_no_keys((*row.tags, *row.tags.values())) and _is_clean(ids):
+    if _has_no_keys((*words, *row.tags, *row.tags.values())) and _is_clean(ids):
         return row
     return msgspec.structs.replace(
         row,
