@@ -18,7 +18,7 @@ from typing import IO
 
 import msgspec
 
-from pipeline.calls import Rejected, ScoredCall
+from pipeline.calls import Ignored, Rejected, ScoredCall
 from pipeline.forward import forward, name_of
 from pipeline.kafka import CallProducer
 from pipeline.reading import STDIN, UnreadableFileError, opened, read_values
@@ -186,7 +186,7 @@ class Summary:
     unpriced: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
-    ignored: int = 0  # sound records that tell of no call
+    ignored: Counter[str] = field(default_factory=Counter)  # sound records that tell of no call
     first: int | None = None  # UTC ms
     last: int | None = None
     unreadable: list[str] = field(default_factory=list)
@@ -197,13 +197,11 @@ class Summary:
 
     def add(self, record: object, where: str) -> None:
         """Counts one record."""
-        if isinstance(record, Rejected):
-            self.rejected[record.reason] += 1
-            self.examples.setdefault(record.reason, f"{where}: {record.detail}")
-        elif isinstance(record, ScoredCall):
+        if isinstance(record, ScoredCall):
             self._add_call(record)
-        else:
-            self.ignored += 1
+        elif isinstance(record, Rejected | Ignored):
+            (self.rejected if isinstance(record, Rejected) else self.ignored)[record.reason] += 1
+            self.examples.setdefault(record.reason, f"{where}: {record.detail}")
 
     def _add_call(self, call: ScoredCall) -> None:
         self.formats[call.source] += 1
@@ -247,8 +245,6 @@ def render(found: Summary) -> str:
 def _lines(found: Summary) -> Iterator[str]:
     rejected = found.rejected.total()
     yield f"{found.calls:,} calls in {found.files} files, {rejected:,} records would be rejected"
-    if found.ignored:
-        yield f"{found.ignored:,} records tell of no call"
     if found.first is not None and found.last is not None:
         yield f"from {_day(found.first)} to {_day(found.last)} UTC"
     for title, counts in (
@@ -261,14 +257,16 @@ def _lines(found: Summary) -> Iterator[str]:
     if found.costs:
         yield "cost:"
         for (provider, currency), amount in sorted(found.costs.items()):
-            yield f"  {amount:>14,.4f} {currency}  {provider or '(none)'}"
+            written = f"{amount:,.4f}" if amount >= 1 else f"{amount.normalize():f}"
+            yield f"  {written:>14} {currency}  {provider or '(none)'}"
     if found.unpriced:
         yield "cost unknown:"
         for (reason, provider, model), n in found.unpriced.most_common():
             yield f"  {n:>10,}  {reason}: {provider or '(none)'} {model or '(no model)'}"
-    if found.rejected:
-        yield "rejected:"
-        for reason, n in found.rejected.most_common():
+    for title, counts in (("rejected", found.rejected), ("no calls, counted only", found.ignored)):
+        if counts:
+            yield f"{title}:"
+        for reason, n in counts.most_common():
             yield f"  {n:>10,}  {reason}; the first: {found.examples[reason][:200]}"
     yield from (f"not read: {what}" for what in found.unreadable)
 

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from records import anthropic_record
 from pipeline.formats import read_message
 from pipeline.formats.cutover import encode
 from pipeline.kafka import FORMAT_HEADER
-from pipeline.replay import Marks, replay, summarise
+from pipeline.replay import Marks, render, replay, summarise
 from pipeline.scoring.score import Rules
 from pipeline.settings import Settings
 
@@ -108,6 +109,7 @@ def test_a_dry_run_says_what_would_come_of_it(rules: Rules, tmp_path: Path) -> N
         + lines("d", http_status=529)
         + b"garbage\n"
         + b'{"x": 1}\n'
+        + b'{"resourceMetrics": []}\n'
     )
     found = summarise([log], rules)
     assert (found.calls, found.formats["cutover"], found.providers["anthropic"]) == (4, 4, 4)
@@ -116,6 +118,9 @@ def test_a_dry_run_says_what_would_come_of_it(rules: Rules, tmp_path: Path) -> N
     assert found.failures.total() >= 1
     assert found.costs["anthropic", "USD"] > 0
     assert ("unknown_model", "anthropic", "nobody-knows") in found.unpriced
+    told = render(found)
+    assert re.search(r"0\.00\d*[1-9]\d* USD  anthropic", told)  # little is not nothing
+    assert re.search(r"1  not_traces; the first: .*record 7: OpenTelemetry's metrics or logs", told)
 
 
 def cutover(
