@@ -146,7 +146,7 @@ def read(record: bytes) -> Call:
     code = _text(error.error_code)
     hidden = p.hidden_params or _NOT_HIDDEN
     host, path = _url(p.api_base or text(hidden.api_base))
-    started = _ms(p.startTime)
+    started, ended = _ms(p.startTime), _ms(p.endTime)
     request_id = p.litellm_call_id or (p.id or p.request_id or "").split("_cache_hit")[0]
     if not request_id:
         raise msgspec.ValidationError("neither `litellm_call_id` nor `id` is there")
@@ -172,8 +172,8 @@ def read(record: bytes) -> Call:
         path=path,
         protocol=_PROTOCOLS.get(p.call_type or ""),
         started_at=started,
-        first_token_at=_first_token(p),
-        ended_at=_ms(p.endTime),
+        first_token_at=_first_token(p, ended),
+        ended_at=ended,
         http_status=_status(p, error, code),
         cancelled=code == _CLIENT_GONE,
         gateway_cache_hit=_cache_hit(p),
@@ -233,6 +233,7 @@ def _both_sides(p: Payload) -> Exchange:
     if p.call_type not in _PROTOCOLS:
         return Exchange()  # embeddings, images and the like: no text to judge
     response = json_object(p.response)
+    response.pop("usage", None)  # the record's own counters are read instead
     responses_api = response.get("object") == "response"
     shape = Protocol.OPENAI_RESPONSES if responses_api else Protocol.OPENAI_CHAT
     messages = _messages(p.messages) if isinstance(p.messages, str) else p.messages
@@ -313,10 +314,10 @@ def _status(p: Payload, error: Error, code: str) -> int | None:
     return int(code) if re.fullmatch("[45][0-9]{2}", code) else None
 
 
-def _first_token(p: Payload) -> int | None:
+def _first_token(p: Payload, ended: int | None) -> int | None:
     """Only streams have one; the older messages route sets it to the end, which tells nothing."""
-    first, end = _ms(p.completionStartTime), _ms(p.endTime)
-    return first if p.stream and first != end else None
+    first = _ms(p.completionStartTime)
+    return first if p.stream and first != ended else None
 
 
 def _tags(p: Payload, m: Metadata) -> dict[str, str]:

@@ -614,6 +614,8 @@ def _call(part: dict[str, Any]) -> dict[str, Any]:
 
 def _numbered(a: Attributes, prefix: str) -> list[dict[str, Any]]:
     """`prefix.N.rest` as a list of {rest: value}, in order of N."""
+    if prefix not in "\n".join(a):
+        return []
     found: dict[int, dict[str, Any]] = {}
     for name, value in a.items():
         if name.startswith(prefix) and (place := _INDEX.fullmatch(name, len(prefix))):
