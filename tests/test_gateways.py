@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from samples import CASES, SAMPLES, needs_samples, shared_files
 
-from pipeline.calls import Ignored, Rejected, ScoredCall
+from pipeline.calls import Call, Ignored, Rejected, ScoredCall
 from pipeline.catalog import load_catalog
 from pipeline.files import messages
 from pipeline.formats import FORMATS, read_message
@@ -244,3 +244,82 @@ def test_a_gateways_name_for_a_backend_may_be_an_endpoint_of_the_plan() -> None:
     assert (planned.provider, planned.region) == ("moonshot", "mainland")
     assert (planned.workload, planned.arm) == ("chat", "candidate")
     assert (bare.provider, bare.workload) == ("fast-lane", "")
+
+
+# --- whose call it is -------------------------------------------------------------------------------
+
+# By what a plan can tell a workload in each format's records; the guide's table says the same.
+MATCHED_BY = {
+    "apisix": {"app", "model", "path", "tags"},
+    "claude_code_router": {"app", "model", "path"},
+    "envoy_ai_gateway": {"model", "path", "tags"},
+    "har": {"app", "model", "path"},
+    "helicone": {"app", "model", "path", "tags"},
+    "higress": {"app", "model", "path", "tags"},
+    "kong": {"app", "team", "model", "path", "tags"},
+    "langfuse": {"app", "model", "tags"},
+    "litellm": {"app", "team", "model", "path", "tags"},
+    "one_api": {"app", "team", "model", "path", "tags"},
+    "otlp": {"app", "team", "model", "path", "tags"},
+    "raw": {"app", "model", "path", "tags"},
+}
+
+
+def plan_for(match: Match) -> Plan:
+    stage = Stage(name="s", starts=datetime(2026, 1, 1, tzinfo=UTC), shares={"b": 1})
+    return Plan(
+        migration="m",
+        baseline="a",
+        endpoints={n: Endpoint(provider=n, region="r", key_env="K") for n in ("a", "b")},
+        workloads={"w": Workload(name=Name(en="W"), match=match, stages=(stage,))},
+    )
+
+
+@pytest.mark.parametrize("format", sorted(MATCHED_BY))
+def test_a_plan_finds_the_workload_by_what_a_format_tells(format: str) -> None:
+    matched: set[str] = set()
+    for case in (case for case in SCORED if case["format"] == format):
+        record = case["record"].encode()
+        found = [each for each in read_message(record) if isinstance(each, Call)]
+        for call in found:
+            told: dict[str, Any] = {"app": call.app, "team": call.team, "path": call.path, "tags": call.tags,
+                                    "model": call.exchange.request_model}  # fmt: skip
+            for name, value in told.items():
+                if not value:
+                    continue
+                matched.add(name)
+                rules = msgspec.structs.replace(RULES, plan=plan_for(Match(**{name: value})))
+                rows = score_message(record, RECEIVED, rules)
+                named = {row.workload for row in rows if isinstance(row, ScoredCall)}
+                assert call.workload or "w" in named, (case["name"], name)
+    assert matched == MATCHED_BY[format]
+
+
+def with_headers(format: str, record: dict[str, Any], headers: dict[str, str]) -> None:
+    """Puts request headers where a format has them."""
+    if format in ("kong", "apisix"):
+        record["request"]["headers"] = headers
+    elif format == "har":
+        pairs = [{"name": name, "value": value} for name, value in headers.items()]
+        record["log"]["entries"][0]["request"]["headers"] = pairs
+    elif format == "litellm":
+        record["metadata"] = {"requester_custom_headers": headers}
+    else:
+        name = "requestHeaders" if format == "claude_code_router" else "request_headers"
+        record[name] = headers
+
+
+@pytest.mark.parametrize(
+    "format", ["apisix", "claude_code_router", "har", "kong", "litellm", "raw"]
+)
+def test_labels_come_from_headers_where_a_format_logs_them(format: str) -> None:
+    record = json.loads(next(c["record"] for c in SCORED if c["format"] == format))
+    record.pop("app", None)  # what a record of one's own names goes before
+    headers = {
+        "X-Cutover-Workload": "faq", "x-cutover-app": "desk", "x-cutover-team": "birds",
+        "x-cutover-tag-tier": "gold", "x-session-id": "s-9", "x-cutover-conversation": "c-9",
+    }  # fmt: skip
+    with_headers(format, record, headers)
+    row = calls(json.dumps(record).encode())[0]
+    assert (row.workload, row.app, row.team) == ("faq", "desk", "birds")
+    assert (row.conversation_id, row.tags["tier"]) == ("c-9", "gold")
