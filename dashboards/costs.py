@@ -114,9 +114,9 @@ def effects(baseline: Bills, candidate: Bills) -> list[Effect]:
 
 
 def three_ways(baseline: Bills, candidate: Bills) -> dict[str, Decimal | None]:
-    """The candidate's cost per call as billed, without its cache, and at the baseline's share of cache reads.
+    """The candidate's cost per call as billed, without its cache, and at the baseline's shares of cache reads and writes.
 
-    At a small share of the traffic a cache is colder than it will be, so the bill alone misleads. The
+    Writes cost what a plain token does where the candidate has no price for them. At a small share of the traffic a cache is colder than it will be, so the bill alone misleads. The
     last is None where the candidate read nothing from its cache: its price of a read was not seen.
     """
     inputs = {
@@ -126,14 +126,15 @@ def three_ways(baseline: Bills, candidate: Bills) -> dict[str, Decimal | None]:
     output, whole = candidate.per_call("output"), Decimal(inputs[candidate]) / candidate.calls
     plain = _price(candidate, "input")
     read = _price(candidate, "cache_read")
-    hits = (
-        Decimal(baseline.tokens["cache_read"]) / inputs[baseline]
-        if inputs[baseline]
-        else Decimal(0)
+    hits, writes = (
+        Decimal(baseline.tokens[kind]) / inputs[baseline] if inputs[baseline] else Decimal(0)
+        for kind in ("cache_read", "cache_write")
     )
     projected = None
     if plain is not None and (read is not None or not hits):
-        projected = output + whole * (hits * (read or Decimal(0)) + (1 - hits) * plain)
+        write = _price(candidate, "cache_write") or plain
+        mixed = hits * (read or Decimal(0)) + writes * write + (1 - hits - writes) * plain
+        projected = output + whole * mixed
     return {
         "billed": candidate.cost_per_call,
         "uncached": None if plain is None else output + whole * plain,

@@ -54,7 +54,7 @@ def table(
     ).format(head, lines)
 
 
-def facts(pairs: Iterable[tuple[str, Cell]]) -> Markup:
+def facts(pairs: Iterable[tuple[Cell, Cell]]) -> Markup:
     """A list of names and values."""
     return Markup('<dl class="facts">{}</dl>').format(
         joined(

@@ -3,6 +3,7 @@
 from functools import cache
 
 from pipeline.catalog import Catalog, load_catalog
+from pipeline.rules import load_checks
 
 UNKNOWN_COLOR = "#8A8F98"
 
@@ -11,6 +12,16 @@ UNKNOWN_COLOR = "#8A8F98"
 def catalog() -> Catalog:
     """The facts, read once."""
     return load_catalog()
+
+
+@cache
+def _asked() -> dict[str, dict[str, str]]:
+    return {name: rule.asks for name, rule in load_checks().checks.items()}
+
+
+def check_asks(check: str, language: str) -> str:
+    """The question a quality check answers; "" for a check that is not known any more."""
+    return _asked().get(check, {}).get(language, "")
 
 
 def provider_name(provider: str, language: str) -> str:

@@ -126,6 +126,13 @@ def test_a_cold_cache_is_told_apart_from_a_dear_price() -> None:
     assert ways["projected"] == 2 + 100 * (Decimal("0.8") * Decimal("0.1") + Decimal("0.2"))
     never_read = bills({"input": 10}, {"input": "1"})
     assert costs.three_ways(warm, never_read)["projected"] is None
+    writing = bills(
+        {"input": 200, "cache_read": 500, "cache_write": 300},
+        {"input": "3", "cache_read": "0.3", "cache_write": "3.75"},
+    )
+    assert costs.three_ways(writing, writing)["projected"] == writing.cost_per_call
+    ways = costs.three_ways(writing, cold)  # which has no price for writes
+    assert ways["projected"] == 2 + 100 * (Decimal("0.5") * Decimal("0.1") + Decimal("0.5"))
 
 
 def test_the_saving_with_a_warm_cache_reckons_the_candidates_bill_anew() -> None:

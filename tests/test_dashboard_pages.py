@@ -200,6 +200,20 @@ def test_a_call_opens_by_its_address_and_hostile_text_stays_text(
     assert "<img" not in html(app)
 
 
+def test_every_term_of_a_table_or_a_list_of_facts_explains_itself(
+    seeded_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Heads of tables but for providers' names, terms of lists, and the names of figures have a help to hover."""
+    use(seeded_settings, monkeypatch)
+    (newest, *_) = queries.search(queries.Search(queries.RANGES["all"]), limit=1)
+    opened = run("calls", "en", call=newest["call_id"])
+    for app in [*(run(page, "en", range="24h") for page in PAGES), opened]:
+        shown = html(app)
+        for term in re.findall(r"<(?:th|dt)(?: [^>]*)?>.*?</(?:th|dt)>", shown):
+            helped = re.search(r'title="[^"]', term) or 'class="dot"' in term
+            assert helped or re.search(r"<dt>Tag ", term), term
+
+
 def test_a_call_that_is_not_there_is_said_to_be_missing(
     seeded_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +240,7 @@ def test_every_word_a_page_asks_for_is_in_the_dictionary() -> None:
     sources = "\n".join(path.read_text() for path in DASHBOARDS.rglob("*.py"))
     asked = set(re.findall(r'\bt\("([a-z0-9_.]+)"', sources))
     carded = set(re.findall(r'card\("([a-z0-9_.]+)"', sources))
+    carded |= set(re.findall(r'hinted\("([a-z0-9_.]+)"', sources))
     asked |= carded | {f"{key}.help" for key in carded} | {f"failure.{name}" for name in Failure}
     assert asked <= set(words.dictionary("en"))
 

@@ -28,6 +28,7 @@ from pipeline.report.document import Forest, Points, singles
 from pipeline.report.numbers import Numbers
 from pipeline.report.scene import Label, scene
 from pipeline.report.snapshot import (
+    Account,
     Forecast,
     Gate,
     Snapshot,
@@ -434,6 +435,21 @@ def test_risks_and_asks_follow_from_the_verdicts(judged: Snapshot) -> None:
     assert "Name an owner for Invoice extraction" in asks
     tones = {p.head: p.tone.mark for points in lists for p in points.items if p.tone}
     assert tones["Code agent must go back"] == "▼"
+
+
+@pytest.mark.parametrize(
+    ("over", "resent", "settling", "balanced"),
+    [(-5, 0, False, True), (0, 0, False, True), (7, 0, False, False), (7, 0, True, True), (7, 7, False, True), (8, 7, False, False)],
+)  # fmt: skip
+def test_an_account_whose_sides_are_of_different_age_is_no_risk(
+    over: int, resent: int, settling: bool, balanced: bool, snapshot: Snapshot
+) -> None:
+    """Producers tell their counts every two seconds: a batch stored meanwhile is ahead of them."""
+    account = Account(produced=100, stored=100 + over, rejected=0, duplicates=0, ignored=0, resent=resent, settling=settling)  # fmt: skip
+    told = msgspec.structs.replace(snapshot, account=account)
+    said = str(document(told, "en"))
+    assert ("Unbalanced account" not in said) == balanced
+    assert decode(told.encode()) == told
 
 
 def test_a_forest_puts_each_interval_on_its_side_of_the_margin(judged: Snapshot) -> None:

@@ -7,10 +7,10 @@ import streamlit as st
 from markupsafe import Markup
 
 from dashboards import controls, costs, markup, queries, show, state
-from dashboards.markup import PILL, joined
-from dashboards.names import catalog, provider_color, short_name
+from dashboards.markup import HINT, PILL, joined
+from dashboards.names import catalog, check_asks, provider_color, short_name
 from dashboards.queries import Search
-from dashboards.views.parts import card, csv_button, viewer_offset
+from dashboards.views.parts import card, csv_button, hinted, viewer_offset
 from dashboards.words import language, t, term, theme
 from pipeline.calls import Failure
 
@@ -103,13 +103,17 @@ def _frame(found: list[dict[str, Any]]) -> pd.DataFrame:
 
 def _columns() -> dict[str, Any]:
     numbers = {
-        "first_token": st.column_config.NumberColumn(t("calls.first_token"), format="%d ms"),
-        "duration": st.column_config.NumberColumn(t("calls.duration"), format="%d ms"),
-        "quality": st.column_config.NumberColumn(t("calls.quality"), format="%.0f %%"),
+        key: st.column_config.NumberColumn(
+            t(f"calls.{key}"), help=t(f"calls.{key}.help"), format=form
+        )
+        for key, form in {"first_token": "%d ms", "duration": "%d ms", "quality": "%.0f %%"}.items()
     }
-    texts = ("at", "provider", "model", "workload", "arm", "outcome", "cost", "call_id")
-    tokens = {"tokens": st.column_config.TextColumn(t("calls.tokens_column"))}
-    return numbers | tokens | {key: st.column_config.TextColumn(t(f"calls.{key}")) for key in texts}
+    names = {key: key for key in ("at", "provider", "model", "workload", "arm", "outcome", "cost", "call_id")}  # fmt: skip
+    texts = {
+        key: st.column_config.TextColumn(t(f"calls.{name}"), help=t(f"calls.{name}.help"))
+        for key, name in (names | {"tokens": "tokens_column"}).items()
+    }
+    return numbers | texts
 
 
 def _opened(call_id: str) -> None:
@@ -175,16 +179,16 @@ def _timeline(call: dict[str, Any]) -> Markup:
     )
     offset = viewer_offset()
     return Markup('<div class="steps">{}</div>').format(steps) + markup.facts([
-        (t("calls.at"), show.instant(call["started_at"], offset)),
-        (t("calls.first_token"), show.milliseconds(first)),
-        (t("calls.duration"), show.milliseconds(whole)),
-        (t("calls.visible"), show.instant(call["inserted_at"], offset)),
+        (hinted("calls.at"), show.instant(call["started_at"], offset)),
+        (hinted("calls.first_token"), show.milliseconds(first)),
+        (hinted("calls.duration"), show.milliseconds(whole)),
+        (hinted("calls.visible"), show.instant(call["inserted_at"], offset)),
     ])  # fmt: skip
 
 
 def _tokens(call: dict[str, Any]) -> Markup:
     names = ("input", "cache_read_input", "cache_write_5m_input", "cache_write_1h_input", "output", "reasoning_output")  # fmt: skip
-    pairs = [(t(f"tokens.{name}"), show.count(call[f"{name}_tokens"])) for name in names]
+    pairs = [(hinted(f"tokens.{name}"), show.count(call[f"{name}_tokens"])) for name in names]
     if call["usage_estimated"] or call["cost_estimated"]:
         pairs.append((t("calls.estimated"), t("calls.estimated.help")))
     return markup.facts(pairs) + _bill(call)
@@ -204,7 +208,7 @@ def _bill(call: dict[str, Any]) -> Markup:
     if not lines:
         note = t("calls.bill.other", id=call["price_id"] or show.UNKNOWN)
         return markup.facts([(t("calls.cost"), markup.SMALL.format(whole, f" {note}"))])
-    heads = [t(f"bill.{key}") for key in ("what", "tokens", "per_million", "amount")]
+    heads = [hinted(f"bill.{key}") for key in ("what", "tokens", "per_million", "amount")]
     name = Markup("<b>{}</b><small>{}</small>").format(t("calls.cost"), call["price_id"])
     total = [name, "", "", whole]
     return markup.table(heads, [*lines, total])
@@ -212,14 +216,18 @@ def _bill(call: dict[str, Any]) -> Markup:
 
 def _checks(call: dict[str, Any]) -> Markup:
     lines = [
-        [term("check", name), call["evidence"].get(name, ""), _mark(float(value))]
+        [
+            HINT.format(check_asks(name, language()), term("check", name)),
+            call["evidence"].get(name, ""),
+            _mark(float(value)),
+        ]
         for name, value in call["checks"].items()
     ]
     lines += [[t("calls.finding"), term("finding", finding), ""] for finding in call["findings"]]
     lines += [[t("calls.doubt"), doubt, ""] for doubt in call["doubts"]]
     if not lines:
         return Markup("<small>{}</small>").format(t("calls.no_checks"))
-    heads = [t("calls.check"), t("calls.evidence"), t("calls.value")]
+    heads = [hinted("calls.check"), hinted("calls.evidence"), hinted("calls.value")]
     return markup.table(heads, lines, text_columns=2)
 
 
@@ -252,7 +260,9 @@ def _pairs(call: dict[str, Any]) -> None:
         lines.append([who, row["evidence"], _mark(float(row["value"]))])
     st.html(
         markup.table(
-            [t("calls.pairs.check"), t("calls.evidence"), t("calls.value")], lines, text_columns=2
+            [hinted("calls.pairs.check"), hinted("calls.evidence"), hinted("calls.value")],
+            lines,
+            text_columns=2,
         )
     )
 
@@ -271,7 +281,11 @@ def _feedback(call: dict[str, Any]) -> None:
         for row in found
     ]
     st.html(
-        markup.table([t("calls.at"), t("calls.feedback"), t("calls.value")], lines, text_columns=2)
+        markup.table(
+            [hinted("calls.at"), hinted("calls.feedback"), hinted("calls.value")],
+            lines,
+            text_columns=2,
+        )
     )
 
 
@@ -279,15 +293,15 @@ def _about(call: dict[str, Any]) -> Markup:
     names = ("call_id", "request_id", "attempt", "conversation_id", "workload", "app", "team", "stage", "request_model",
              "response_model", "host", "protocol", "http_status", "finish_reason", "source", "origin", "shadow_of")  # fmt: skip
     pairs = [
-        (t(f"about.{name}"), str(call[name])) for name in names if call[name] not in ("", None)
+        (hinted(f"about.{name}"), str(call[name])) for name in names if call[name] not in ("", None)
     ]
     if call["failure"]:
         seen = {True: "yes", False: "no", None: "unknown"}[call["final"]]
-        pairs.append((t("about.final"), t(f"about.final.{seen}")))
+        pairs.append((hinted("about.final"), t(f"about.final.{seen}")))
     if call["language"]:
-        pairs.append((t("about.language"), term("tongue", call["language"])))
+        pairs.append((hinted("about.language"), term("tongue", call["language"])))
     if call["tools_called"]:
-        pairs.append((t("about.tools_called"), ", ".join(call["tools_called"])))
+        pairs.append((hinted("about.tools_called"), ", ".join(call["tools_called"])))
     pairs += [(f"{t('about.tag')} {key}", value) for key, value in call["tags"].items()]
     return markup.facts(pairs)
 

@@ -10,10 +10,10 @@ from markupsafe import Markup
 
 from dashboards import charts, controls, markup, queries, show, state
 from dashboards.markup import PILL
-from dashboards.names import short_name
+from dashboards.names import check_asks, short_name
 from dashboards.queries import Scope, Sums
 from dashboards.views import evidence, explained
-from dashboards.views.parts import card, csv_button, draw, palette
+from dashboards.views.parts import card, csv_button, draw, hinted, palette
 from dashboards.words import language, t, term, theme
 from pipeline import stats
 from pipeline.stats import Estimate
@@ -190,7 +190,7 @@ def figures_of(scope: Scope, sides: list[Sums]) -> list[Figure]:
     return found + [
         Figure(
             term("check", name),
-            t("compare.check.help"),
+            check_asks(name, language()),
             percent,
             1,
             {s.provider: s.check(name) for s in sides},
@@ -201,11 +201,11 @@ def figures_of(scope: Scope, sides: list[Sums]) -> list[Figure]:
 
 
 def _table(figures: list[Figure], baseline: Sums | None, sides: list[Sums]) -> Markup:
-    heads = [t("compare.figure")]
+    heads: list[Markup] = [hinted("compare.figure")]
     for s in sides:
         heads.append(markup.provider(s.provider, language(), theme()))
         if baseline and s is not baseline:
-            heads.append(t("compare.difference"))
+            heads.append(hinted("compare.difference"))
     return markup.table(heads, (_line(figure, baseline, sides) for figure in figures))
 
 

@@ -7,9 +7,9 @@ from markupsafe import Markup
 
 from dashboards import charts, controls, costs, markup, queries, show
 from dashboards.markup import joined
-from dashboards.names import provider_color, short_name
+from dashboards.names import check_asks, provider_color, short_name
 from dashboards.queries import Scope, Slice, Sums
-from dashboards.views.parts import card, csv_button, draw, viewer_offset
+from dashboards.views.parts import card, csv_button, draw, hinted, viewer_offset
 from dashboards.words import language, t, term, theme
 from pipeline import stats
 from pipeline.stats import Estimate
@@ -66,7 +66,7 @@ def effect_rows(
 
 
 def _effects(rows: list[dict[str, Any]], currency: str) -> Markup:
-    heads = [t("compare.effect.kind"), *(markup.HINT.format(t(f"compare.effect.{k}.help"), t(f"compare.effect.{k}"))
+    heads = [hinted("compare.effect.kind"), *(markup.HINT.format(t(f"compare.effect.{k}.help"), t(f"compare.effect.{k}"))
              for k in ("baseline", "candidate", "price", "tokens"))]  # fmt: skip
     lines = []
     for provider in dict.fromkeys(row["provider"] for row in rows):
@@ -91,7 +91,7 @@ def _ways(baseline: str, shown: list[str], found: dict[str, costs.Bills], curren
     """A canary's cache is cold: its cost as billed, without cache, and at the baseline's hit rate."""
     keys = ("billed", "uncached", "projected")
     heads = [
-        t("compare.ways"),
+        hinted("compare.ways"),
         *(markup.HINT.format(t(f"compare.ways.{k}.help"), t(f"compare.ways.{k}")) for k in keys),
     ]
     lines = []
@@ -130,7 +130,9 @@ def _mini(name: str, sides: list[Sums]) -> Markup:
     lowest = min(e.low for _, e in found)
     base = 0.0 if lowest < 0.5 else 0.5 if lowest < 0.8 else 0.8 if lowest < 0.95 else 0.95
     lines = joined(_mini_line(s, e, base) for s, e in found)
-    return MINI.format(t("compare.check.help"), term("check", name), lines, show.percent(base, 0))
+    return MINI.format(
+        check_asks(name, language()), term("check", name), lines, show.percent(base, 0)
+    )
 
 
 def _mini_line(s: Sums, e: Estimate, base: float) -> Markup:
@@ -150,10 +152,10 @@ def conformance(scope: Scope, sides: list[Sums]) -> None:
             key=lambda n: -sum(s.findings.get(n, 0) for s in sides),
         )
         heads = [
-            t("compare.finding"),
+            hinted("compare.finding"),
             *(markup.provider(s.provider, language(), theme()) for s in sides),
         ]
-        rate = [t("compare.conformance.rate"), *(_rate(s) for s in sides)]
+        rate = [hinted("compare.conformance.rate"), *(_rate(s) for s in sides)]
         lines = [
             rate,
             *(
@@ -205,7 +207,10 @@ def taxonomy(scope: Scope, sides: list[Sums]) -> None:
         if not counts:
             st.caption(t("live.no_failures"))
             return
-        heads = [t("failure"), *(markup.provider(s.provider, language(), theme()) for s in sides)]
+        heads = [
+            hinted("failure"),
+            *(markup.provider(s.provider, language(), theme()) for s in sides),
+        ]
         lines = [
             [term("failure", kind), *(_failures(scope, s, kind) for s in sides)]
             for kind in sorted(counts, key=lambda kind: -counts[kind])

@@ -7,8 +7,10 @@ from typing import Any
 import altair as alt
 import pandas as pd
 import streamlit as st
+from markupsafe import Markup
 
 from dashboards import charts, show
+from dashboards.markup import HINT
 from dashboards.names import provider_color, short_name
 from dashboards.words import language, t, theme
 
@@ -19,6 +21,11 @@ def card(key: str) -> Iterator[None]:
     with st.container(border=True, key=f"card-{key.replace('.', '-')}"):
         st.markdown(f"**{t(key)}**", help=t(f"{key}.help"))
         yield
+
+
+def hinted(key: str) -> Markup:
+    """The words `key`, with the words `key.help` where the pointer rests on them."""
+    return HINT.format(t(f"{key}.help"), t(key))
 
 
 def draw(chart: alt.Chart | alt.LayerChart) -> None:

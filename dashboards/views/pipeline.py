@@ -10,7 +10,7 @@ from dashboards.markup import PILL, joined
 from dashboards.names import short_name
 from dashboards.queries import RANGES, Account
 from dashboards.views.feed import retry_label
-from dashboards.views.parts import card, draw, viewer_offset
+from dashboards.views.parts import card, draw, hinted, viewer_offset
 from dashboards.words import language, t, term, theme
 
 FIGURE = Markup('<div title="{}"><b>{}</b><span>{}</span></div>')
@@ -88,12 +88,12 @@ def _freshness() -> None:
     found = queries.freshness()
     offset = viewer_offset()
     st.html(markup.facts([
-        (t("pipeline.age"), show.seconds(found.age_s)),
-        (t("pipeline.delay_p50"), show.milliseconds(found.p50_ms) if found.calls else show.UNKNOWN),
-        (t("pipeline.delay_p99"), show.milliseconds(found.p99_ms) if found.calls else show.UNKNOWN),
-        (t("pipeline.rate"), show.pace(found.calls_per_second)),
-        (t("pipeline.last_batch"), show.instant(found.last_batch_at, offset)),
-        (t("pipeline.last_call"), show.instant(found.last_stored_at, offset)),
+        (hinted("pipeline.age"), show.seconds(found.age_s)),
+        (hinted("pipeline.delay_p50"), show.milliseconds(found.p50_ms) if found.calls else show.UNKNOWN),
+        (hinted("pipeline.delay_p99"), show.milliseconds(found.p99_ms) if found.calls else show.UNKNOWN),
+        (hinted("pipeline.rate"), show.pace(found.calls_per_second)),
+        (hinted("pipeline.last_batch"), show.instant(found.last_batch_at, offset)),
+        (hinted("pipeline.last_call"), show.instant(found.last_stored_at, offset)),
     ]))  # fmt: skip
 
 
@@ -117,9 +117,9 @@ def _partitions() -> None:
 def _partition_table(rows: list[dict[str, object]]) -> Markup:
     counted = ("produced", "read", "in_flight", "stored", "rejected", "duplicates", "gaps")
     heads = [
-        t("pipeline.partition"),
-        *(t(f"pipeline.messages.{name}") for name in counted),
-        t("pipeline.state"),
+        hinted("pipeline.partition"),
+        *(hinted(f"pipeline.messages.{name}") for name in counted),
+        hinted("pipeline.state"),
     ]
     return markup.table(
         heads,
@@ -143,7 +143,8 @@ def _workers() -> None:
         return
     now = queries.bounds().now
     heads = [
-        t(f"pipeline.workers.{key}") for key in ("worker", "last", "batches", "calls", "partitions")
+        hinted(f"pipeline.workers.{key}")
+        for key in ("worker", "last", "batches", "calls", "partitions")
     ]
     lines = []
     for row in found:
@@ -175,7 +176,7 @@ def _audits() -> None:
         for row in found
     ]  # fmt: skip
     heads = [
-        t(f"pipeline.audits.{key}") for key in ("result", "at", "batches", "calls", "rejected")
+        hinted(f"pipeline.audits.{key}") for key in ("result", "at", "batches", "calls", "rejected")
     ]
     st.html(markup.table(heads, lines, text_columns=2))
 
@@ -190,7 +191,9 @@ def _rejected() -> None:
         st.caption(t("pipeline.nothing_rejected"))
         _last_retry()
         return
-    heads = [t(f"pipeline.rejected.{key}") for key in ("reason", "detail", "example", "messages")]
+    heads = [
+        hinted(f"pipeline.rejected.{key}") for key in ("reason", "detail", "example", "messages")
+    ]
     st.html(
         markup.table(
             heads,
@@ -258,7 +261,7 @@ def _unpriced() -> None:
     if not found:
         st.caption(t("pipeline.all_priced"))
         return
-    heads = [t(f"pipeline.unpriced.{key}") for key in ("model", "reason", "calls")]
+    heads = [hinted(f"pipeline.unpriced.{key}") for key in ("model", "reason", "calls")]
     st.html(
         markup.table(
             heads,
@@ -302,7 +305,7 @@ def _doubts() -> None:
     if not found:
         st.caption(t("pipeline.no_doubts"))
         return
-    heads = [t(f"pipeline.doubts.{key}") for key in ("doubt", "example", "calls")]
+    heads = [hinted(f"pipeline.doubts.{key}") for key in ("doubt", "example", "calls")]
     st.html(
         markup.table(
             heads,

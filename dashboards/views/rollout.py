@@ -18,7 +18,7 @@ from dashboards.verdicts import Verdict
 from dashboards.views.evidence import VERDICTS, drift_note, name_of, verdict_pill
 from dashboards.views.export import report_button
 from dashboards.views.feed import event_feed, stage_label, verdict_label
-from dashboards.views.parts import card, csv_button, draw, viewer_offset
+from dashboards.views.parts import card, csv_button, draw, hinted, viewer_offset
 from dashboards.words import language, named, t, theme
 from pipeline.progress import PlanVersion, planned_at, planned_share
 from pipeline.savings import Saving, total
@@ -471,7 +471,7 @@ def _blockers(found: list[tuple[str, str, str, str]]) -> None:
         [verdict_pill(kind), SMALL.format(Markup("<b>{}</b>").format(about), why), ask]
         for kind, about, why, ask in found
     ]
-    heads = [t("rollout.blockers.state"), t("rollout.blockers.what"), t("rollout.blockers.ask")]
+    heads = [hinted(f"rollout.blockers.{key}") for key in ("state", "what", "ask")]
     st.html(markup.table(heads, lines, text_columns=3))
 
 

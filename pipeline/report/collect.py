@@ -136,9 +136,12 @@ class _Reader:
         return msgspec.json.decode(found[0]["document"], type=Plan), found[0]["plan_hash"]
 
     def _account(self) -> Account | None:
-        sql = "SELECT produced, stored, rejected, duplicates, ignored FROM v_account WHERE current"
-        found = rows(self._client, sql)
-        return Account(**found[0]) if found and found[0]["produced"] else None
+        found = self._ask("report_account")
+        return (
+            msgspec.convert(found[0], Account, strict=False)
+            if found and found[0]["produced"]
+            else None
+        )
 
     def _curve(self, now: datetime, first: datetime | None) -> tuple[Step, ...]:
         span = (now - first).total_seconds() if first else DAY_S

@@ -115,7 +115,7 @@ def _stale(words: Words, snapshot: Snapshot) -> Iterator[Point]:
 
 def _account(words: Words, snapshot: Snapshot) -> Iterator[Point]:
     account = snapshot.account
-    if account and account.in_flight < 0:
+    if account and not account.balanced:
         text = words("risk.account.text", n=words.show.count(-account.in_flight))
         yield _warning(words, words("risk.account"), text, BAD)
 

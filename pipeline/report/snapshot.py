@@ -41,18 +41,28 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     last_stored_at: datetime | None
 
 
-class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """Calls of the Kafka cluster in use: produced = stored + rejected + duplicates + ignored + in flight."""
+class Account(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Calls of the Kafka cluster in use: produced = stored + rejected + duplicates + ignored + in flight.
+
+    Of `resent` calls Kafka may have two. `settling`: the producers' last word is older than the last batch.
+    """
 
     produced: int
     stored: int
     rejected: int
     duplicates: int
     ignored: int
+    resent: int = 0
+    settling: bool = False
 
     @property
     def in_flight(self) -> int:
         return self.produced - self.stored - self.rejected - self.duplicates - self.ignored
+
+    @property
+    def balanced(self) -> bool:
+        """False if more was read than can have been produced."""
+        return self.settling or -self.in_flight <= self.resent
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
