@@ -9,7 +9,7 @@ import streamlit as st
 from markupsafe import Markup
 
 from dashboards import charts, controls, markup, queries, show, state
-from dashboards.markup import PILL
+from dashboards.markup import PILL, SMALL
 from dashboards.names import check_asks, short_name
 from dashboards.queries import Scope, Sums
 from dashboards.views import evidence, explained
@@ -65,7 +65,7 @@ def _compare(scope: Scope, baseline: Sums | None, candidates: list[Sums]) -> Non
     evidence.path(scope.workload, judged)
     figures = figures_of(scope, sides)
     with card("compare.figures"):
-        st.html(_table(figures, baseline, sides))
+        st.html(_table(scope, figures, baseline, sides))
         st.caption(t("compare.intervals"))
         csv_button(
             csv_rows(scope, figures, baseline, sides),
@@ -103,7 +103,8 @@ def _latency(sides: list[Sums]) -> None:
 class Figure:
     """One line of the comparison: how it is named and shown, and each provider's estimate.
 
-    `better` is −1 where less is better, +1 where more is, 0 where neither is.
+    `better` is −1 where less is better, +1 where more is, 0 where neither is; `calls` are the filters that
+    find the calls behind it, besides workload, provider and time.
     """
 
     def __init__(
@@ -115,7 +116,9 @@ class Figure:
         values: dict[str, Estimate | None],
         *,
         share: bool = False,
+        calls: dict[str, str] | None = None,
     ) -> None:
+        self.calls = calls or {}
         self.name, self.help, self.shown, self.better = name, help_, shown, better
         self.values, self.share = values, share
 
@@ -138,6 +141,7 @@ def figures_of(scope: Scope, sides: list[Sums]) -> list[Figure]:
         value: Callable[[Sums], Estimate | None],
         *,
         share: bool = False,
+        **calls: str,
     ) -> Figure:
         return Figure(
             t(key),
@@ -146,6 +150,7 @@ def figures_of(scope: Scope, sides: list[Sums]) -> list[Figure]:
             better,
             {s.provider: value(s) for s in sides},
             share=share,
+            calls=calls,
         )
 
     def mean(of: str) -> Callable[[Sums], Estimate | None]:
@@ -154,9 +159,16 @@ def figures_of(scope: Scope, sides: list[Sums]) -> list[Figure]:
     percent = partial(show.percent, digits=2)
     found = [
         figure(
-            "compare.provider_failures", percent, -1, lambda s: s.provider_failure_rate, share=True
+            "compare.provider_failures",
+            percent,
+            -1,
+            lambda s: s.provider_failure_rate,
+            share=True,
+            failure="*",
         ),
-        figure("compare.all_failures", percent, -1, lambda s: s.failure_rate, share=True),
+        figure(
+            "compare.all_failures", percent, -1, lambda s: s.failure_rate, share=True, failure="*"
+        ),
         figure(
             "compare.ttft_p50",
             show.milliseconds,
@@ -195,29 +207,34 @@ def figures_of(scope: Scope, sides: list[Sums]) -> list[Figure]:
             1,
             {s.provider: s.check(name) for s in sides},
             share=True,
+            calls={"check": name},
         )
         for name in checks
     ]
 
 
-def _table(figures: list[Figure], baseline: Sums | None, sides: list[Sums]) -> Markup:
+def _table(scope: Scope, figures: list[Figure], baseline: Sums | None, sides: list[Sums]) -> Markup:
     heads: list[Markup] = [hinted("compare.figure")]
     for s in sides:
         heads.append(markup.provider(s.provider, language(), theme()))
         if baseline and s is not baseline:
             heads.append(hinted("compare.difference"))
-    return markup.table(heads, (_line(figure, baseline, sides) for figure in figures))
+    return markup.table(heads, (_line(scope, figure, baseline, sides) for figure in figures))
 
 
-def _line(figure: Figure, baseline: Sums | None, sides: list[Sums]) -> list[Markup]:
+def _line(scope: Scope, figure: Figure, baseline: Sums | None, sides: list[Sums]) -> list[Markup]:
     cells = [markup.HINT.format(figure.help, figure.name)]
     for s in sides:
         estimate = figure.values[s.provider]
         note = t("compare.rests_on", n=show.count(estimate.n)) if estimate else ""
         span = show.span(estimate, figure.shown)
         cells.append(
-            markup.with_small(
-                figure.shown(estimate.value if estimate else None),
+            SMALL.format(
+                explained.calls_link(
+                    figure.shown(estimate.value), scope, s.provider, **figure.calls
+                )
+                if estimate
+                else markup.UNKNOWN,
                 f"{span} · {note}" if span else note,
             )
         )

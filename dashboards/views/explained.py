@@ -268,7 +268,7 @@ def parts(scope: Scope, sides: list[Sums]) -> None:
                 for k in ("calls", "failures", "ttft", "duration", "quality")
             ),
         ]
-        st.html(markup.table(heads, [_slice(s, by) for s in found]))
+        st.html(markup.table(heads, [_slice(scope, s, by) for s in found]))
         csv_button(slice_rows(scope, by, found), f"by-{by}-{scope.workload}.csv", "slice_csv")
 
 
@@ -279,12 +279,14 @@ def slice_name(name: str, by: str) -> str:
     return name or (t("slice.no_tool") if by == "tool" else show.UNKNOWN)
 
 
-def _slice(s: Slice, by: str) -> list[Markup | str]:
+def _slice(scope: Scope, s: Slice, by: str) -> list[Markup | str]:
     return [
         Markup("{}<small>{}</small>").format(
             slice_name(s.slice, by), markup.provider(s.provider, language(), theme())
         ),
-        show.count(s.calls),
+        calls_link(
+            show.count(s.calls), scope, s.provider, **({by: s.slice} if by == "model" else {})
+        ),
         markup.UNKNOWN if by == "tool" and s.slice else _rate_cell(s.failure_rate),
         _latency_cell(s.first_token_buckets),
         _latency_cell(s.duration_buckets),
