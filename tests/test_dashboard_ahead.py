@@ -40,7 +40,7 @@ def verdict(said: str, **forecast: int | None) -> verdicts.Verdict:
     return verdicts.read({
         "at": at, "workload": "w", "candidate": "kimi", "provider": "moonshot", "model": "m", "epoch": 1,
         "verdict": said, "since": at, "reason_en": "why", "reason_zh": "", "stage": "one", "share": 0.1,
-        "units_baseline": 1, "units_candidate": 1, "late_calls": 0, "gates": msgspec.json.encode(gates).decode(),
+        "units_baseline": 1, "units_candidate": 1, "late_calls": 0, "drift": "", "gates": msgspec.json.encode(gates).decode(),
     })  # fmt: skip
 
 
@@ -234,7 +234,7 @@ def test_a_stored_forecast_counts_its_days_from_the_verdict_on() -> None:
     row = {
         "at": at, "workload": "w", "candidate": "kimi", "provider": "moonshot", "model": "m", "epoch": 1,
         "verdict": "HOLD", "since": at, "reason_en": "", "reason_zh": "", "stage": "one", "share": 0.1,
-        "units_baseline": 1, "units_candidate": 1, "late_calls": 0, "gates": msgspec.json.encode([gate]).decode(),
+        "units_baseline": 1, "units_candidate": 1, "late_calls": 0, "drift": "", "gates": msgspec.json.encode([gate]).decode(),
     }  # fmt: skip
     (read,) = verdicts.read(row).gates
     assert (read.promote_threshold, read.rollback_threshold) == (3.0, 4.6)

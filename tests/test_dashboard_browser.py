@@ -5,7 +5,10 @@ Screenshots go to CUTOVER_SCREENSHOTS, else to a temporary folder.
 
 import asyncio
 import os
+import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ from pipeline.embedded.ports import free_port
 from pipeline.embedded.supervisor import http_ready
 from pipeline.settings import Settings
 from pipeline.store.connect import connect, rows
+from pipeline.store.migrate import migrate
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [
@@ -45,9 +49,9 @@ def settings(clickhouse_url: str, catalog: Catalog) -> Iterator[Settings]:
         yield found
 
 
-@pytest.fixture(scope="module")
-def address(settings: Settings) -> Iterator[str]:
-    """Where the dashboard answers."""
+@contextmanager
+def dashboard(settings: Settings) -> Iterator[str]:
+    """Where a dashboard over this store answers."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in settings.environ().items():
             patch.setenv(name, value)
@@ -62,7 +66,26 @@ def address(settings: Settings) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def browser(address: str) -> Iterator[Browser]:
+def address(settings: Settings) -> Iterator[str]:
+    """Where the dashboard over the seeded store answers."""
+    with dashboard(settings) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def empty_address(clickhouse_url: str, catalog: Catalog) -> Iterator[str]:
+    """Where a dashboard over a store without a single call answers."""
+    name = f"empty_{uuid.uuid4().hex[:12]}"
+    settings = replace(Settings(), clickhouse_url=clickhouse_url, clickhouse_database=name)
+    migrate(settings, catalog)
+    with dashboard(settings) as url:
+        yield url
+    with connect(settings) as client:
+        client.command(f"DROP DATABASE `{name}`")
+
+
+@pytest.fixture(scope="module")
+def browser(address: str, empty_address: str) -> Iterator[Browser]:
     """Chromium, started last: Playwright keeps an event loop running, and servers start in their own."""
     with sync_playwright() as playwright:
         found = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
@@ -153,6 +176,23 @@ def test_a_filter_stands_in_the_address_and_the_address_sets_it(page: Page, addr
     page.wait_for_url("**range=24h**")
     visit(page, address, "live?range=24h&workload=game")
     expect(page.locator(".tile")).to_have_count(2)
+
+
+def test_old_numbers_are_called_stale_on_every_page(page: Page, address: str) -> None:
+    """The seeded calls end when they were seeded, and this is later."""
+    for path in PAGES:
+        visit(page, address, path)
+        expect(page.locator(".pill.stale")).to_be_visible(timeout=60_000)
+
+
+def test_an_empty_store_says_what_to_do(page: Page, empty_address: str) -> None:
+    for path in ("live", "compare", "calls"):
+        page.goto(f"{empty_address}/{path}")
+        expect(page.locator(".pill.empty")).to_be_visible(timeout=60_000)
+        expect(page.get_by_text("No call has arrived yet", exact=False).first).to_be_visible()
+    page.goto(f"{empty_address}/rollout")
+    expect(page.get_by_text("plan", exact=False).first).to_be_visible(timeout=60_000)
+    expect(page.locator("[data-testid='stException']")).to_have_count(0)
 
 
 def test_a_call_opens_by_its_link_and_its_hostile_text_does_nothing(

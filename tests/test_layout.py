@@ -1,6 +1,7 @@
 """The shape of the code: a pure core, one home for each outside library, nothing imported from above."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -99,6 +100,20 @@ def test_the_core_imports_only_the_core_and_the_facts(file: Path) -> None:
 
 def test_the_nouns_import_nothing_of_ours() -> None:
     assert not {n for n in imports(ROOT / "pipeline/calls.py") if n.startswith("pipeline")}
+
+
+SHARED = ("migration", "savings", "daily_usage")  # queries of the store's that the pages ask, too
+
+
+@pytest.mark.parametrize("name", [*sorted(f.stem for f in ROOT.glob("dashboards/sql/*.sql")), *SHARED])  # fmt: skip
+def test_the_pages_read_views_alone(name: str) -> None:
+    """So that a ClickHouse user who may read `v_*` and nothing else is enough for them."""
+    folders = (ROOT / "dashboards/sql", ROOT / "pipeline/store/sql/queries")
+    text = next(f for folder in folders if (f := folder / f"{name}.sql").exists()).read_text()
+    statement = re.sub(r"--.*", "", text)
+    read = re.findall(r"\b(?:FROM|JOIN|INTO|TABLE)\s+([\w.]+)", statement, re.IGNORECASE)
+    common = re.findall(r"\b(\w+)\s+AS\s+\(\s*SELECT", statement, re.IGNORECASE)
+    assert all(table.startswith("v_") or table in common for table in read), read
 
 
 def test_the_pipeline_does_not_know_the_dashboards() -> None:
