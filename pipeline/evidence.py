@@ -14,6 +14,7 @@ import msgspec
 
 from pipeline.store import verdicts as store
 from pipeline.store.connect import Client
+from pipeline.store.verdicts import Epoch
 from pipeline.verdicts.plan import Plan, check, plan_hash
 from pipeline.verdicts.recompute import recompute, summary
 from pipeline.verdicts.units import (
@@ -45,13 +46,18 @@ class EvidenceError(ValueError):
     """There is no such evidence, or the file is no bundle; the message says what to do."""
 
 
-def export(client: Client, workload: str, candidate: str) -> bytes:
-    """The bundle of the verdict in force. Raises EvidenceError, StoreError."""
+def judged_by(client: Client, workload: str, candidate: str) -> tuple[Plan, Epoch]:
+    """The plan and the epoch of the verdict in force. Raises EvidenceError, StoreError."""
     epoch = store.read_epochs(client).get((workload, candidate))
     document = store.plan_in_force(client, workload, candidate)
     if epoch is None or document is None:
         raise EvidenceError(f"no verdict on {workload}/{candidate}; `cutover check` may say why")
-    plan = check(msgspec.json.decode(document, type=Plan))
+    return check(msgspec.json.decode(document, type=Plan)), epoch
+
+
+def export(client: Client, workload: str, candidate: str) -> bytes:
+    """The bundle of the verdict in force. Raises EvidenceError, StoreError."""
+    plan, epoch = judged_by(client, workload, candidate)
     units = of_pair(
         store.read_units(client, workload, since=epoch.starts_at), plan, workload, candidate
     )

@@ -8,18 +8,20 @@ from typing import Any
 
 import msgspec
 
-from pipeline.evidence import EvidenceError, export, verify
+from pipeline.evidence import EvidenceError, export, judged_by, verify
 from pipeline.plan_file import load_plan, plan_schema, render_plan
 from pipeline.settings import Settings
 from pipeline.store import verdicts as stored
-from pipeline.store.connect import connect
+from pipeline.store.connect import Client, connect
 from pipeline.verdicts.plan import Plan, plan_hash
 from pipeline.verdicts.recompute import recompute, summary
 from pipeline.verdicts.units import (
     UnitsError,
+    of_pair,
     pairs_hash,
     read_pairs,
     read_units,
+    shadows_of,
     units_hash,
     write_pairs,
     write_units,
@@ -35,7 +37,11 @@ def add_verdict_commands(add: Add) -> None:
         "verdict", _verdict, "recompute verdicts from exported units without any server; 0: all PROMOTE"
     )  # fmt: skip
     verdict.add_argument("--plan", type=Path, required=True)
-    verdict.add_argument("--epoch", type=int, default=1, help="which start of evidence (default 1)")
+    verdict.add_argument(
+        "--epoch",
+        type=int,
+        help="which start of evidence; default: the workload's epoch in the plan",
+    )
     verdict.add_argument(
         "--pairs", type=Path, metavar="PAIRS.csv", help="their shadow pairs, if any"
     )
@@ -43,6 +49,9 @@ def add_verdict_commands(add: Add) -> None:
     units = add("units", _units, "print a workload's closed conversations as CSV, for `verdict`")
     units.add_argument("--workload", required=True)
     units.add_argument("--pairs", action="store_true", help="print its shadow pairs instead")
+    units.add_argument(
+        "--candidate", help="only what its verdict in force rests on; says which epoch to recompute"
+    )
     evidence = add("evidence", _evidence, "export all a verdict rests on as one file, or verify it")
     kinds = evidence.add_subparsers(dest="what", required=True, metavar="export|verify")
     one = kinds.add_parser("export", help="the evidence of the verdict in force")
@@ -56,8 +65,14 @@ def add_verdict_commands(add: Add) -> None:
     plan.add_argument("file", nargs="?", type=Path, help="default: CUTOVER_PLAN")
 
 
-def verdicts_of(plan: Plan, text: str, pairs_text: str = "", epoch: int = 1) -> dict[str, Any]:
-    """The verdict on every candidate of every workload that has units, or pairs, in a CSV. Raises UnitsError."""
+def verdicts_of(
+    plan: Plan, text: str, pairs_text: str = "", epoch: int | None = None
+) -> dict[str, Any]:
+    """The verdict on every candidate of every workload that has units, or pairs, in a CSV. Raises UnitsError.
+
+    `epoch` counts the starts of evidence; by default those the plan tells of, which the service may
+    have counted more of: a changed margin or model is one too.
+    """
     units, pairs = read_units(text), read_pairs(pairs_text) if pairs_text else []
     if not units and not pairs:
         raise UnitsError("there is no unit in the file; export some with `cutover units`")
@@ -67,9 +82,13 @@ def verdicts_of(plan: Plan, text: str, pairs_text: str = "", epoch: int = 1) -> 
             f"workload {strangers[0]!r} is not in the plan; give the plan it was judged by"
         )
     found = [
-        summary(plan, recompute(plan, workload, name, units, pairs, epoch)[0], name)
-        for workload in workloads
-        for name in plan.workloads[workload].candidates
+        summary(
+            plan,
+            recompute(plan, key, name, units, pairs, epoch or plan.workloads[key].epoch)[0],
+            name,
+        )
+        for key in workloads
+        for name in plan.workloads[key].candidates
     ]
     return {
         "formulas": FORMULAS,
@@ -95,15 +114,26 @@ def _text_of(file: Path) -> str:
 
 def _units(options: argparse.Namespace, settings: Settings) -> int:
     with connect(settings) as client:
-        if options.pairs:
-            text = write_pairs(stored.read_pairs(client, options.workload))
-        else:
-            text = write_units(stored.read_units(client, options.workload))
+        text = _stored(client, options.workload, options.candidate, options.pairs)
     sys.stdout.write(text)
     if empty := text.count("\n") == 1:
         what = "conversation with shadow pairs" if options.pairs else "conversation"
         print(f"cutover: {options.workload} has no closed {what} yet", file=sys.stderr)
     return 1 if empty else 0
+
+
+def _stored(client: Client, workload: str, candidate: str | None, pairs: bool) -> str:
+    """A workload's units or pairs, or those a candidate's verdict in force rests on. Raises EvidenceError."""
+    since = 0
+    if candidate is not None:
+        plan, epoch = judged_by(client, workload, candidate)
+        since = epoch.starts_at
+        print(f"cutover: recompute it with --epoch {epoch.epoch}", file=sys.stderr)
+    if pairs:
+        shadows = stored.read_pairs(client, workload, since=since)
+        return write_pairs(shadows_of(shadows, plan, workload, candidate) if candidate else shadows)
+    units = stored.read_units(client, workload, since=since)
+    return write_units(of_pair(units, plan, workload, candidate) if candidate else units)
 
 
 def _evidence(options: argparse.Namespace, settings: Settings) -> int:

@@ -366,6 +366,46 @@ def test_the_command_answers_no_unless_all_are_promoted(world, tmp_path, capsys)
     assert cli.main(["verdict", "--plan", str(world.settings.plan), str(units)]) == 2
 
 
+def test_units_of_the_epoch_in_force_give_its_verdict_again(world, capsys, monkeypatch) -> None:
+    judge = world.judge()
+    world.come(conversations(100, failing=0.5))
+    world.tick(judge)
+    world.settings.plan.write_text(PLAN.replace("margin: 0.1}", "margin: 0.2}"))
+    world.plan = load_plan(world.settings.plan)
+    service.insert_plan(
+        world.client, plan_hash(world.plan), msgspec.json.encode(world.plan).decode()
+    )
+    world.tick(judge)
+    world.come(conversations(60, first=int((world.now - T0) / 1000) + 5))
+    world.tick(judge)
+    for name, value in world.settings.environ().items():
+        monkeypatch.setenv(name, value)
+    capsys.readouterr()
+    assert cli.main(["units", "--workload", "chat", "--candidate", "kimi"]) == 0
+    out, err = capsys.readouterr()
+    assert "--epoch 2" in err
+    (again,) = verdicts_of(world.plan, out, epoch=2)["verdicts"]
+    assert (again["units_baseline"], again["units_candidate"]) == (30, 30)
+    shown = {gate["gate"]: gate for gate in json.loads(world.shown()["gates"])}
+    assert {g["gate"]: g["log_e_promote"] for g in again["gates"]} == {
+        name: gate["log_e_promote"] for name, gate in shown.items()
+    }
+
+
+def test_the_stage_in_force_is_told_by_the_last_share_not_by_the_date(world) -> None:
+    """On autopilot a workload may be far behind the plan's dates: a week is due before the step to all."""
+    text = PLAN.replace("shares: {kimi: 0.8}", "shares: {kimi: 1}")
+    world.settings.plan.write_text(text)
+    plan = load_plan(world.settings.plan)
+    world.come(conversations(400))
+    world.tick(world.judge())
+    csv = write_units(stored.read_units(world.client, "chat"))
+    (told,) = verdicts_of(plan, csv)["verdicts"]
+    assert [reason["code"] for reason in told["reasons"]] == ["days"]
+    world.settings.plan.write_text(text.replace("chat:", "chat:\n    epoch: 3"))
+    assert verdicts_of(load_plan(world.settings.plan), csv)["verdicts"][0]["epoch"] == 3
+
+
 def test_the_published_schema_is_that_of_the_code() -> None:
     published = Path(__file__).parents[1] / "docs" / "plan.schema.json"
     assert published.read_text(encoding="utf-8") == plan_schema()

@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 
 from pipeline.verdicts.autopilot import leads_to_all
 from pipeline.verdicts.judge import fold, judge, start
-from pipeline.verdicts.plan import Plan, gates_of
+from pipeline.verdicts.plan import Plan, Stage, Workload, gates_of
 from pipeline.verdicts.shown import gate_rows, last_at
 from pipeline.verdicts.state import State
 from pipeline.verdicts.units import Pair, Unit, failures_of, of_pair, shadows_of
 from pipeline.verdicts.verdict import Facts, Verdict
 
 Place = tuple[int, str]
-
+_SAME_SHARE = 1e-6
 STEPS = 100  # points of an evidence path, at most
 
 
@@ -78,13 +78,25 @@ def facts_of(plan: Plan, workload: str, units: Sequence[Unit], pairs: Sequence[P
     """What the units themselves tell: the time is that of the last one's end."""
     ends = [unit.closed_at for unit in units] + [pair.closed_at for pair in pairs]
     now = max(ends, default=0)
-    stage = plan.workloads[workload].stage_at(now)
+    stage = _stage(plan.workloads[workload], units, now)
     return Facts(
         now=now,
         watermark=now,
         deadline=round(plan.deadline.timestamp() * 1000) if plan.deadline else None,
         final=leads_to_all(plan.workloads[workload], stage.name if stage else ""),
     )
+
+
+def _stage(workload: Workload, units: Sequence[Unit], now: int) -> Stage | None:
+    """The stage in force: the one with the last share that was recorded; by date where that does not tell."""
+    dated = workload.stage_at(now)
+    share = next((u.share for u in reversed(units) if u.share is not None), None)
+    fitting = [
+        stage
+        for stage in workload.stages
+        if share is not None and abs(stage.migrated - share) < _SAME_SHARE
+    ]
+    return dated if dated in fitting or not fitting else fitting[-1]
 
 
 def summary(plan: Plan, verdict: Verdict, candidate: str) -> dict[str, Any]:
