@@ -151,9 +151,10 @@ class Judge:
         events = self._begin(plan, now)
         for _ in range(STEPS):
             step = gatherer.step(plan, now)
+            units, failures = (_by_workload(found) for found in (step.units, step.failures))
             for pair in self._pairs.values():
-                pair.units += pair.among(step.units, plan)
-                pair.failures += pair.among(step.failures, plan)
+                pair.units += pair.among(units[pair.epoch.workload], plan)
+                pair.failures += pair.among(failures[pair.epoch.workload], plan)
             if not step.more:
                 break
         self._gather_shadows(plan, now)
@@ -472,6 +473,13 @@ def shares(plan: Plan, workload: str, stage: str) -> dict[str, float]:
         return {}
     against = {name: share_against_baseline(found.shares, name) for name in planned.candidates}
     return {plan.arm_key(name): share for name, share in against.items() if share is not None}
+
+
+def _by_workload(units: Iterable[Unit]) -> dict[str, list[Unit]]:
+    found: dict[str, list[Unit]] = defaultdict(list)
+    for unit in units:
+        found[unit.workload].append(unit)
+    return found
 
 
 def _model(plan: Plan, call: Came) -> str:

@@ -72,12 +72,60 @@ def test_means_of_costs() -> None:
     variance = a.variance / a.n + b.variance / b.n
     for tightest, half in gold["absolute"].items():
         assert cost.half_width(variance, n, alpha, int(tightest)) == printed(half)
-    relative = b.variance / b.n / a.mean**2 + a.variance / a.n * b.mean**2 / a.mean**4
-    half = cost.half_width(relative, n, alpha, gold["relative"]["tightest"])
-    estimate = b.mean / a.mean - 1
-    assert estimate == printed(gold["relative"]["estimate"])
-    assert estimate - half == printed(gold["relative"]["low"])
-    assert estimate + half == printed(gold["relative"]["high"])
+    for told in gold["relative"]:
+        assert relative(a.mean, b.mean, a.variance / a.n, b.variance / b.n, n, told) == [
+            printed(told[name]) for name in ("estimate", "low", "high")
+        ]
+    (k_a, n_a), (k_b, n_b) = ((gold["shares"][arm]["k"], gold["shares"][arm]["n"]) for arm in "ab")
+    p_a, p_b, told = k_a / n_a, k_b / n_b, gold["shares"]["relative"]
+    spread = p_a * (1 - p_a) / n_a, p_b * (1 - p_b) / n_b
+    assert relative(p_a, p_b, *spread, n_a + n_b, told) == [
+        printed(told[name]) for name in ("estimate", "low", "high")
+    ]
+
+
+def relative(a, b, variance_a, variance_b, n, told) -> list[float]:
+    """How much more b is than a, with the ends of its interval by the delta method."""
+    spread = variance_b / a**2 + variance_a * b**2 / a**4
+    half, estimate = cost.half_width(spread, n, 0.05, told["tightest"]), b / a - 1
+    return [estimate, estimate - half, estimate + half]
+
+
+def test_the_bound_of_a_normal_mixture() -> None:
+    gold = GOLDEN["normal"]
+    v = gold["variance"]
+    assert v * cost.half_width(1 / v, v, 0.05, v) == printed(gold["bound"])
+
+
+def tuned(alpha: float, variance: float, each: float) -> float:
+    """The weight of a Beta mixture that is tightest at that variance; `each` is one trial's."""
+    best = variance / (2 * log(1 / alpha) + log(1 + 2 * log(1 / alpha)))
+    return best / each - 1
+
+
+def test_a_beta_binomial_mixture() -> None:
+    gold = GOLDEN["beta_binomial"]
+    k, n, rate = gold["k"], gold["n"], float(gold["rate"])
+    each = rate * (1 - rate)
+    two, one = (tuned(alpha, n * each, each) for alpha in (0.05, 0.1))  # one side has all of alpha
+    assert rates.equal_log_e(k, n, rate, two) == printed(gold["two_sided"])
+    assert rates.above_log_e(k, n, rate, one) == printed(gold["one_sided"])
+
+
+@pytest.mark.parametrize("case", GOLDEN["bernoulli"]["cases"], ids=str)
+def test_the_interval_of_a_rate(case) -> None:
+    rate = np.arange(1, 1_000_000) / 1_000_000
+    log_e = rates.equal_log_e(case["k"], case["n"], rate, tuned(0.05, case["tightest"], 1))
+    kept = rate[log_e < -log(0.05)]
+    assert [kept.min(), kept.max()] == pytest.approx([float(x) for x in case["interval"]], abs=2e-6)
+
+
+def test_the_interval_of_a_quantile() -> None:
+    gold = GOLDEN["quantile_interval"]
+    k = np.arange(gold["n"] + 1)
+    log_e = rates.equal_log_e(k, gold["n"], float(gold["q"]), gold["weight"])
+    kept = k[log_e < -log(float(gold["alpha"]))]
+    assert [kept.min(), kept.max() + 1] == gold["interval"]
 
 
 def test_which_of_many_to_believe() -> None:
