@@ -18,6 +18,7 @@ from pipeline.store.connect import Client, connect
 from pipeline.store.migrate import migrate
 
 CALLS = 40_000
+CALLS_AN_INSERT = 250_000
 SPAN_S = 2 * 86_400
 PARTITIONS = 4
 REJECTED = (
@@ -72,8 +73,9 @@ def seed(client: Client, *, now: datetime | None = None, calls: int = CALLS) -> 
     """Fills an empty, migrated store with two days that end now."""
     end = now or datetime.now(UTC)
     start = end - timedelta(seconds=SPAN_S)
-    _seed_calls(client, start, end, calls)
-    _seed_rejected(client, end)
+    for first in range(0, calls, CALLS_AN_INSERT):
+        _seed_calls(client, start, calls, first, min(CALLS_AN_INSERT, calls - first))
+    _seed_rejected(client, end, calls)
     _seed_account(client, end, calls)
     _seed_plan(client, start)
     _seed_events(client, start)
@@ -156,7 +158,8 @@ def _price(position: int) -> str:
     return f"toUInt64(transform(endpoint, {list(ENDPOINTS)}, [{', '.join(values)}], {values[0]}))"
 
 
-def _seed_calls(client: Client, start: datetime, end: datetime, calls: int) -> None:
+def _seed_calls(client: Client, start: datetime, calls: int, first: int, count: int) -> None:
+    """`count` of the store's `calls`, from number `first` on."""
     incident = "endpoint = 'kimi' AND progress BETWEEN 0.93 AND 0.95 AND " + _random(7) + " < 0.3"
     client.command(f"""
 INSERT INTO calls (
@@ -242,15 +245,15 @@ SELECT
     multiIf({_random(19)} < 0.5, 'zh', {_random(19)} < 0.9, 'latin', '') AS language,
     multiIf(workload_ != 'code-agent' OR failure_ != '', [], number % 997 = 0, ['{HOSTILE}'],
             {_random(20)} < 0.5, ['read_file'], {_random(20)} < 0.8, ['read_file', 'edit_file'], []) AS tools_called
-FROM numbers({calls})
+FROM numbers({first}, {count})
 """)
 
 
-def _seed_rejected(client: Client, end: datetime) -> None:
+def _seed_rejected(client: Client, end: datetime, calls: int) -> None:
     client.insert(
         "rejected",
         [
-            ["seed", "llm.calls", n % PARTITIONS, 10**6 + n, 0,
+            ["seed", "llm.calls", n % PARTITIONS, calls // PARTITIONS, 0,
              end - timedelta(minutes=7 * n), end.date(), reason, detail, value]
             for n, (reason, detail, value) in enumerate(REJECTED)
         ],

@@ -162,6 +162,17 @@ def test_a_curve_adds_up_to_its_tiles(scope: Scope) -> None:
         assert sum(p["calls"] for p in points if p["provider"] == tile.provider) == tile.calls
 
 
+@pytest.mark.parametrize(
+    ("view", "sums"),
+    [("v_usage", "usage_by_ten_minutes"), ("v_account", "usage_by_ten_minutes"), ("v_account", "standing"),
+     ("v_partitions", "standing")],
+)  # fmt: skip
+def test_what_months_add_up_to_is_read_from_sums(view: str, sums: str, settings: Settings) -> None:
+    with connect(settings) as client:
+        plan = client.query(f"EXPLAIN SELECT * FROM {view}").result_rows
+    assert any(f"ReadFromMergeTree ({sums})" in line for (line,) in plan)
+
+
 def test_the_hourly_sums_are_the_sums_of_the_minutes() -> None:
     for name in ("sums", "spread"):
         parameters = ALL.parameters()

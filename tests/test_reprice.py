@@ -20,6 +20,7 @@ from pipeline.rules import load_checks
 from pipeline.scoring.score import Rules
 from pipeline.store import versions
 from pipeline.store.connect import Client, StoreError
+from pipeline.store.migrate import SQL
 from pipeline.store.versions import Scope, VersionTakenError
 
 D = Decimal
@@ -120,6 +121,19 @@ def summed(store: Client) -> dict[str, tuple[Decimal, int]]:
     return found
 
 
+USED = """
+SELECT toDate(started_at), provider, model, flat_rate_plan, if(isNull(cost), '', currency) AS unit,
+    count(), sum(ifNull(input_tokens, 0) + ifNull(output_tokens, 0)), sum(c.cost)
+FROM v_priced_calls AS c GROUP BY ALL ORDER BY ALL"""
+
+
+def assert_usage_is_that_of_the_calls(store: Client) -> None:
+    """Bills and savings are made of the same calls, tokens and newest costs as the single calls have."""
+    daily = (SQL / "queries" / "daily_usage.sql").read_text(encoding="utf-8")
+    found = store.query(daily, parameters={"until": ALL.until}).result_rows
+    assert found == store.query(USED).result_rows
+
+
 def test_repriced_calls_cost_what_they_would_if_they_were_scored_now(filled, former, catalog):
     """Region, plan, usage, tiers and names are all in the row: nothing is lost by storing it."""
     version = reprice(filled, catalog, ALL, apply=True)[1]
@@ -160,6 +174,7 @@ def test_applied_the_newest_cost_is_everywhere_and_the_old_one_stays_to_be_seen(
     assert unpriced(filled)["glm-4.7", "unknown_model"] == 1
     assert reprice(filled, catalog, ALL, apply=True, note="Sonnet was wrong", facts="f")[1] == 1
     assert sums(filled) == summed(filled) != old
+    assert_usage_is_that_of_the_calls(filled)
     assert sums(filled, "v_cost_at_version(version = 0)") == old
     assert sums(filled, "v_cost_at_version(version = 1)") == sums(filled)
     assert unpriced(filled) == {
@@ -190,6 +205,7 @@ def test_a_second_correction_starts_from_the_first_and_all_versions_stay(filled,
     assert version == 2
     assert preview["anthropic", SONNET, "USD"].old < preview["anthropic", SONNET, "USD"].new
     assert (costs(filled), sums(filled), unpriced(filled)) == first
+    assert_usage_is_that_of_the_calls(filled)
     assert sums(filled, "v_cost_at_version(version = 1)") == corrected
     assert sums(filled, "v_cost_at_version(version = 0)") == first[1]
 
@@ -211,6 +227,7 @@ def test_a_cost_may_change_its_currency_or_become_unknown(filled, former, tmp_pa
     assert costs(filled)["abroad"][::4] == (None, "no_price")
     assert unpriced(filled)["glm-4.6", "no_price"] == 2
     assert sums(filled) == summed(filled)
+    assert_usage_is_that_of_the_calls(filled)
 
 
 @pytest.mark.parametrize(
