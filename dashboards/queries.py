@@ -40,7 +40,9 @@ RANGES = {
     "5m": 300, "15m": 900, "1h": 3600, "24h": 86_400, "7d": 7 * 86_400, "all": 20 * 365 * 86_400,
 }  # seconds  # fmt: skip
 BY_THE_HOUR_S = 86_400  # ranges longer than this are read from sums per hour
-BY_THE_HOUR = {"v_minutes": "v_hours", "v_costs": "v_hourly_costs"}
+BY_THE_HOUR = {
+    "v_minutes": "v_hours", "v_costs": "v_hourly_costs", "v_answers": "v_hourly_answers",
+}  # fmt: skip
 HOUR_S = 3600
 UNPRICED = ("unknown_model", "no_price", "no_usage", "flat_rate_plan")  # `Cost.unknown`
 STEPS_AIMED_AT = 40  # points of a curve
@@ -49,7 +51,7 @@ OF_LISTED = ("list_cost", "granted", "covered")  # amounts that need a list cost
 AMOUNTS = (*OF_LISTED, "fee", "net_cost")
 UNKNOWN_TABLE = "code: 60,"
 BILLS_EACH = 1000  # calls of each provider whose bills are added up
-_SUMS = re.compile(r"\bv_minutes\b|\bv_costs\b")
+_SUMS = re.compile(rf"\b({'|'.join(BY_THE_HOUR)})\b")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 CREATE OR REPLACE VIEW v_usage AS
 SELECT
     toStartOfTenMinutes(started_at) AS at, workload, provider, model, arm, flat_rate_plan,
-    if(isNull(scored.cost), '', scored.currency) AS currency,
+    if(scored.cost >= 0, scored.currency, '') AS currency,
     toInt64(count()) AS calls,
     toInt64(sum(ifNull(input_tokens, 0) + ifNull(output_tokens, 0))) AS tokens,
     sum(scored.cost) AS cost
