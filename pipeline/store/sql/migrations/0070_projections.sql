@@ -35,8 +35,8 @@ ALTER TABLE pairs ADD PROJECTION IF NOT EXISTS agreement_so_far
 (
     SELECT
         workload, provider, mirrored_to,
-        sumMap(mapApply((k, v) -> (toString(k), toUInt64(1)), agreement)),
-        sumMap(mapApply((k, v) -> (toString(k), toDecimal128(1 - v, 4)), agreement)),
+        sumMap(mapFromArrays(mapKeys(agreement), arrayWithConstant(length(mapKeys(agreement)), toUInt64(1)))),
+        sumMap(agreement),
         countIf(judged_first != '' AND judged_second != ''),
         sumIf((judged_first = 'worse') + (judged_second = 'worse'), judged_first != '' AND judged_second != '')
     GROUP BY workload, provider, mirrored_to

@@ -9,8 +9,8 @@ WITH sums AS
     (
         SELECT
             workload, provider, mirrored_to,
-            sumMap(mapApply((k, v) -> (toString(k), toUInt64(1)), agreement)) AS compared,
-            sumMap(mapApply((k, v) -> (toString(k), toDecimal128(1 - v, 4)), agreement)) AS apart,
+            sumMap(mapFromArrays(mapKeys(agreement), arrayWithConstant(length(mapKeys(agreement)), toUInt64(1)))) AS compared,
+            sumMap(agreement) AS agreed,
             countIf(judged_first != '' AND judged_second != '') AS judged,
             sumIf((judged_first = 'worse') + (judged_second = 'worse'), judged_first != '' AND judged_second != '') AS worse
         FROM pairs
@@ -18,7 +18,7 @@ WITH sums AS
     )
     ARRAY JOIN arrayConcat
     (
-        arrayMap(name -> (name, compared[name], toFloat64(apart[name])), mapKeys(compared)),
+        arrayMap(name -> (toString(name), compared[name], compared[name] - toFloat64(agreed[name])), mapKeys(compared)),
         if(judged > 0, [('judge', judged, worse / 2)], [])
     ) AS side
 )

@@ -10,7 +10,6 @@ FROM
         SELECT provider, model, unknown.1 AS reason, minute, toInt64(unknown.2) AS calls
         FROM calls_per_minute AS r
         ARRAY JOIN CAST(r.unpriced, 'Array(Tuple(String, UInt64))') AS unknown
-        WHERE notEmpty(r.unpriced)
         UNION ALL
         SELECT provider, model, toString(unknown) AS reason, minute, calls
         FROM cost_changes_per_minute
