@@ -577,8 +577,9 @@ class Search:
 
 
 def search(wanted: Search, limit: int = 200) -> list[dict[str, Any]]:
-    """The newest calls that fit. Looks back step by step, so that a busy store need not be read whole."""
-    shorter = [seconds for seconds in RANGES.values() if HOUR_S <= seconds < wanted.seconds]
+    """The newest calls that fit. Looks back step by step, so that a busy store need not be read whole; ids have an index."""
+    steps = () if wanted.text else RANGES.values()
+    shorter = [seconds for seconds in steps if HOUR_S <= seconds < wanted.seconds]
     found: list[dict[str, Any]] = []
     for seconds in [*shorter, wanted.seconds]:
         found = ask("search", limit=limit, **asdict(replace(wanted, seconds=seconds)))

@@ -1,4 +1,4 @@
--- Sums inside the tables' own parts (projections): always what the rows say, for they are written and merged with them.
+-- Sums inside the tables' own parts (projections), and indexes for questions over months. The sums are always what the rows say, for they are written and merged with them.
 -- What is stored already gets its sums in the background, and is read whole until then.
 -- Calls of ten minutes by what a bill and a saving need (an unknown cost is NULL, and not >= 0); the account's count
 -- of rows is read from here too.
@@ -27,6 +27,13 @@ ALTER TABLE calls ADD PROJECTION IF NOT EXISTS answers_by_hour
 );
 
 ALTER TABLE calls MATERIALIZE PROJECTION answers_by_hour SETTINGS mutations_sync = 0;
+
+-- A call is looked for by any of its ids, and by time whatever its workload.
+ALTER TABLE calls
+    ADD INDEX IF NOT EXISTS by_request_id request_id TYPE bloom_filter(0.01) GRANULARITY 1,
+    ADD INDEX IF NOT EXISTS by_start started_at TYPE minmax GRANULARITY 1;
+
+ALTER TABLE calls MATERIALIZE INDEX by_request_id, MATERIALIZE INDEX by_start SETTINGS mutations_sync = 0;
 
 -- How far mirrored answers agree: what v_disagreement divides.
 ALTER TABLE pairs MODIFY SETTING lightweight_mutation_projection_mode = 'rebuild';
