@@ -1,5 +1,7 @@
--- Sums inside the tables' own parts (projections), and indexes for questions over months. The sums are always what the rows say, for they are written and merged with them.
--- What is stored already gets its sums in the background, and is read whole until then.
+-- Sums inside the tables' own parts (projections), and indexes, for questions over months. Such sums are always what
+-- the rows say, for they are written and merged with them; what is stored already gets its own in the background, and
+-- is read whole until then.
+
 -- Calls of ten minutes by what a bill and a saving need (an unknown cost is NULL, and not >= 0); the account's count
 -- of rows is read from here too.
 ALTER TABLE calls MODIFY SETTING lightweight_mutation_projection_mode = 'rebuild';
