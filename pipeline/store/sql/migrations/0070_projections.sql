@@ -58,7 +58,7 @@ ALTER TABLE ledger ADD PROJECTION IF NOT EXISTS standing
 (
     SELECT
         cluster, topic, kafka_partition, count(), min(offset_from), max(offset_to), sum(offset_to - offset_from + 1),
-        sum(stored), sum(rejected), sum(duplicates), sum(ignored), sum(uncounted), max(inserted_at)
+        sum(stored), sum(rejected), sum(duplicates), sum(ignored), sum(uncounted), min(inserted_at), max(inserted_at)
     GROUP BY cluster, topic, kafka_partition
 );
 
