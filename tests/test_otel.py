@@ -133,6 +133,7 @@ TWICE = [
     ("side by side", [(ROUND_IT, span("0a", "0c", "msg")), (SDK, span("0b", "0c", "msg"))], "a"),
     ("two answers", [(ROUND_IT, span("0a", "0c", "msg1")), (SDK, span("0b", "0c", "msg2"))], "ab"),
     ("the library alone", [(SDK, span("0a", "", "msg")), (SDK, span("0b", "", "msg2"))], "ab"),
+    ("its own parent", [(ROUND_IT, span("0a", "0a", "msg"))] * 2, "aa"),
     ("in an agent", [(ROUND_IT, span("0a", "0b", "msg")), ("app", span("0b", operation="invoke_agent"))], "a"),
 ]  # fmt: skip
 

@@ -289,15 +289,17 @@ def _told_twice(found: list[Told]) -> dict[int, str]:
     """
     ids = [_ids(told.span) for told in found]
     named = {(told.resource, own): told for told, (own, _) in zip(found, ids, strict=True) if own}
+    answered: dict[tuple[bytes, str], Told] = {}  # by an instrumentation's word
+    if any(_OWN in told.scope for told in found):
+        told_by_others = (told for told in found if _OWN not in told.scope)
+        answered = {(t.resource, id): t for t in told_by_others if (id := _answer(t))}
     twice: dict[int, str] = {}
     for place, told in enumerate(found):
         around = named.get((told.resource, ids[place][1]))
-        if around is not None and None not in (_answer(told), _answer(around)):
+        if around not in (None, told) and None not in (_answer(told), _answer(around)):
             twice[place] = _name(around)
-        elif _OWN in told.scope and (answer := _answer(told)):
-            others = (o for o in found if o.resource == told.resource and _OWN not in o.scope)
-            if same := next((other for other in others if _answer(other) == answer), None):
-                twice[place] = _name(same)
+        elif _OWN in told.scope and (same := answered.get((told.resource, _answer(told) or ""))):
+            twice[place] = _name(same)
     return twice
 
 
