@@ -24,7 +24,7 @@ from verdict_simulation import (
 )
 from verdict_units import traffic, verdict
 
-from pipeline.verdicts import evidence, rates
+from pipeline.verdicts import cost, evidence, rates
 from pipeline.verdicts.evidence import Stream
 from pipeline.verdicts.gates import FailureGate, Gates, Horizon
 from pipeline.verdicts.judge import Outcome, fold, start
@@ -131,6 +131,32 @@ def test_an_equal_candidate_passes_as_soon_as_it_should(kind, share) -> None:
     median = np.median(_decided(stream, draw, 5_000, seed=7, migrations=400))
     print(f"median {median:.0f} blocks")
     assert median == pytest.approx(POWER[kind][share], rel=0.15)
+
+
+def test_a_swing_of_both_arms_hardly_delays_a_right_decision() -> None:
+    stream = Stream(name="failure", margin=MARGIN, harm=MARGIN)
+    draw = failures(shares("even", 6_000), swing(6_000), 0.0)
+    median = np.median(_decided(stream, draw, 6_000, seed=7, migrations=200))
+    print(f"median {median:.0f} blocks")
+    assert median == pytest.approx(POWER["betting"]["swing"], rel=0.15)
+
+
+def test_the_asymptotic_interval_holds_from_its_burn_in_on_and_not_before() -> None:
+    """Costs with a heavy tail (log-normal, sigma 1.5, cut at 100 times the mean), looked at 118 times."""
+    runs, last = 400, 10_000
+    most = 100 * np.exp(1.5**2 / 2)
+    mean = 3.0685  # of the costs cut off: from 20 million draws
+    costs = np.minimum(np.random.default_rng(3).lognormal(0, 1.5, (runs, last)), most)
+    sums, squares = np.cumsum(costs, axis=1), np.cumsum(costs * costs, axis=1)
+    looks = np.array([*range(50, 2_000, 50), *range(2_000, last + 1, 100)])
+    means = sums[:, looks - 1] / looks
+    variance = (squares[:, looks - 1] / looks - means**2) / (looks - 1)
+    one = np.array([cost.half_width(1, n, PROMOTE, 1_000) for n in looks.tolist()])
+    missed = np.abs(means - mean) > np.sqrt(variance) * one
+    late, ever = missed[:, looks >= cost.BURN_IN].any(axis=1).mean(), missed.any(axis=1).mean()
+    print(f"missed from the burn-in on {late:.4f}, from 50 on {ever:.4f}")
+    assert late <= allowed(PROMOTE, runs)
+    assert ever > allowed(PROMOTE, runs)
 
 
 @pytest.mark.parametrize(

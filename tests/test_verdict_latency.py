@@ -2,6 +2,7 @@
 
 from collections import Counter
 from math import log
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +18,10 @@ from pipeline.verdicts.latency import (
     ratio_log_e,
     steps_of,
 )
+from pipeline.yamlfile import read
 
 Q = 0.95
+POWER = read(Path(__file__).parent / "data/verdict_golden.yml").value["power"]["quantile"]
 counts = st.dictionaries(st.integers(0, 400), st.integers(1, 50), max_size=20)
 
 
@@ -66,6 +69,22 @@ def test_equal_latencies_are_shown_to_be_less_than_a_fifth_slower_and_a_fifth_sl
         needed.append(750 * look)
     assert np.median(needed) <= 2_250
     assert max(needed) < 6_000
+
+
+@pytest.mark.parametrize(
+    ("ratio", "name", "each"), [(1.0, "equal", 150), (0.9, "a_tenth_faster", 750)]
+)
+def test_a_quantile_is_shown_as_soon_as_it_should_be(ratio, name, each) -> None:
+    needed = []
+    for seed in range(60):
+        a, b, look = Counter(), Counter(), 0
+        while log_e(a, b, 1.2) < -log(0.05) and look < 100:
+            look += 1
+            a += latencies(each, 2_000 * seed + look)
+            b += latencies(each, 2_000 * seed + look + 1_000, ratio=ratio)
+        needed.append(each * look)
+    print(f"median {np.median(needed):.0f} per arm")
+    assert np.median(needed) == pytest.approx(POWER[name], rel=0.15)
 
 
 def test_the_bounds_of_the_ratio_hold_the_truth_and_agree_with_the_test() -> None:
