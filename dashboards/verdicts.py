@@ -75,6 +75,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     units_candidate: int
     late_calls: int
     gates: tuple[Gate, ...]
+    pairs: int = 0  # mirrored conversations
+    late_pairs: int = 0
     drift: tuple[Drift, ...] = ()  # after the cutover
 
     @property

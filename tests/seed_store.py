@@ -342,7 +342,11 @@ VERDICTS: dict[tuple[str, str], tuple[str, str, list[tuple[str, str, float, floa
         [("failure", "open", 0.004, -0.003, 0.013, 0.01, 3100), ("score", "passed", 0.001, -0.01, 0.012, 0.02, None),
          ("check:not_refused", "open", 0.01, -0.01, 0.03, 0.02, 5200)],
     ),
-    ("code-agent", "glm"): ("PROMOTE", "Every gate is passed.", [("failure", "passed", -0.002, -0.008, 0.005, 0.01, None)]),
+    ("code-agent", "glm"): (
+        "PROMOTE", "Every gate is passed.",
+        [("failure", "passed", -0.002, -0.008, 0.005, 0.01, None),
+         ("pair:disagreement", "passed", 0.01, -0.02, 0.04, 0.05, None)],
+    ),
     ("code-agent", "deepseek"): (
         "ROLLBACK", f"Quality score: shown to be worse. {HOSTILE}",
         [("score", "harmed", 0.06, 0.03, 0.09, 0.02, None)],
@@ -353,7 +357,7 @@ VERDICTS: dict[tuple[str, str], tuple[str, str, list[tuple[str, str, float, floa
 def _seed_verdicts(client: Client, start: datetime, end: datetime) -> None:
     """A verdict in force for three candidates, the one before it, and the path of their evidence."""
     names = ["at", "workload", "candidate", "provider", "model", "epoch", "verdict", "since", "reason_en", "reason_zh",
-             "stage", "share", "units_baseline", "units_candidate", "late_calls", "late_units", "plan_hash", "set_by",
+             "stage", "share", "units_baseline", "units_candidate", "pairs", "late_calls", "late_units", "late_pairs", "plan_hash", "set_by",
              "after_data", "proven", "formulas", "gates", "changed"]  # fmt: skip
     rows, paths, epochs = [], [], []
     for (workload, candidate), (verdict, reason, gates) in VERDICTS.items():
@@ -361,7 +365,7 @@ def _seed_verdicts(client: Client, start: datetime, end: datetime) -> None:
         epochs.append([workload, candidate, 1, "h", "seed-plan", start, "Chen Wei", False, "{}"])
         for said, at in (("HOLD", _at(start, 0.6)), (verdict, _at(start, 0.95))):
             document = json.dumps([_gate(*gate, end) for gate in gates])
-            rows.append([at, workload, candidate, provider, model, 1, said, at, reason, "理由", "stage", 0.25, 900, 300, 2, 0,
+            rows.append([at, workload, candidate, provider, model, 1, said, at, reason, "理由", "stage", 0.25, 900, 300, 120, 2, 0, 1,
                          "seed-plan", "Chen Wei", False, False, 1, document, True])  # fmt: skip
         paths += [
             [_at(start, 0.4 + 0.05 * n), workload, candidate, 1, gate[0], 90 * n, 30 * n, 0.25 * n, -0.05 * n, gate[2], gate[3], gate[4]]

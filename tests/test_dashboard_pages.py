@@ -92,6 +92,10 @@ def test_gates_and_verdicts_are_shown_with_their_reasons_and_hostile_text_stays_
     assert "workload=code-agent&amp;provider=zhipu&amp;range=24h&amp;check=tool_calls_valid" in compared  # fmt: skip
     assert "provider=deepseek&amp;range=24h&amp;failure=%2A" in compared
     assert "model=glm-4.6" in compared
+    assert "120 mirrored conversations, 1 too late" in compared
+    assert "Disagreement in shadow pairs" in compared
+    assert "noise floor, n = 900" in compared
+    assert "n = 300 mirrored" in compared
     rollout = run("rollout", "en")
     assert "1 may move on, 1 wait for evidence, 1 must go back" in html(rollout)
     assert "3,100" not in html(rollout)  # the slowest gate is told, not the first

@@ -88,6 +88,54 @@ def test_turns_of_a_conversation_are_no_units(alike) -> None:
     assert wrong["turns"] > 2 * allowed(PROMOTE, MIGRATIONS)
 
 
+@pytest.mark.parametrize("alike", [0.2, 0.5])
+def test_pairs_of_a_conversation_are_one_unit_and_disagreement_counts_beyond_the_noise(
+    alike: float,
+) -> None:
+    """Ten turns each; the baseline differs from itself in 25 % of them, the candidate in 35 %: exactly at the margin.
+
+    Turns of one conversation are alike, in the noise as in the candidate's disagreement. *Naive* takes turns for
+    units; *raw* forgets a noise floor of 40 %, and sends an equal candidate back.
+    """
+    turns, conversations, margin, harm = 10, 300, 0.10, 0.20
+    weight = 1 / alike - 1
+
+    def drawn(excess, noise=0.25):
+        def draw(rng, shape):
+            rate = np.array([noise, noise + excess])[:, None, None]
+            own = rng.beta(rate * weight, (1 - rate) * weight, (2, *shape))
+            return tuple(rng.binomial(turns, own) / turns)
+
+        return draw
+
+    def by_turns(rng, start, migrations):
+        n_a, a, n_b, b = means(drawn(margin))(rng, start, migrations)
+        return turns * n_a, turns * a, turns * n_b, turns * b
+
+    def without_noise(rng, start, migrations):
+        n_a, a, n_b, b = means(drawn(0.0, noise=0.4))(rng, start, migrations)
+        return n_a, 0 * a, n_b, b
+
+    stream = Stream(name="pair:disagreement", margin=margin, harm=harm)
+    promoted = harmed = np.zeros(MIGRATIONS, bool)
+    for _, promote, _, _ in run(stream, means(drawn(margin)), conversations, MIGRATIONS, seed=13):
+        promoted = promoted | (promote >= -log(PROMOTE)).any(axis=0)
+    for _, _, harm_e, _ in run(stream, means(drawn(harm)), conversations, MIGRATIONS, seed=17):
+        harmed = harmed | (harm_e >= -log(ROLLBACK)).any(axis=0)
+    rate = Stream(name="turns", margin=margin, harm=harm, binary=True)
+    naive = run(rate, by_turns, conversations, MIGRATIONS, seed=13)
+    naive_first = first_over(((at, path) for at, path, _, _ in naive), -log(PROMOTE))
+    raw = run(stream, without_noise, conversations, 200, seed=19)
+    raw_first = first_over(((at, path) for at, _, path, _ in raw), -log(ROLLBACK))
+    wrong = [float(x) for x in (promoted.mean(), harmed.mean(), np.isfinite(naive_first).mean())]
+    print("promoted {:.4f} rolled back {:.4f} turns {:.4f}".format(*wrong), end=" ")
+    print(f"rolled back without the noise floor {np.isfinite(raw_first).mean():.4f}")
+    assert promoted.mean() <= allowed(PROMOTE, MIGRATIONS)
+    assert harmed.mean() <= allowed(ROLLBACK, MIGRATIONS)
+    assert np.isfinite(naive_first).mean() > 2 * allowed(PROMOTE, MIGRATIONS)
+    assert np.isfinite(raw_first).mean() > 0.5
+
+
 def test_as_many_failures_as_the_baseline_are_no_alarm_in_a_ramp_with_a_swing() -> None:
     first, naive = ratio_alarms(1.0, MIGRATIONS, seed=5)
     print(f"rolled back {np.isfinite(first).mean():.4f} naive {naive:.4f}")

@@ -62,6 +62,22 @@ def test_gates_that_cannot_be_are_refused_with_the_entry_named(tmp_path, gates, 
         load(tmp_path, f"{PLAN}gates: {gates}\n")
 
 
+@pytest.mark.parametrize(
+    ("shadow", "says"),
+    [
+        ("", r"workloads.support.gates.pairs: no call is mirrored; give the workload a shadow"),
+        ("    shadow: {share: 0.1, budget_per_day: 5}\n", r"support.shadow.baseline_share: must be more"),
+    ],
+)  # fmt: skip
+def test_gates_of_pairs_need_pairs_and_disagreement_its_noise_floor(tmp_path, shadow, says) -> None:
+    gates = "gates: {pairs: {disagreement: {margin: 0.1}}}\n"
+    with pytest.raises(PlanError, match=says):
+        load(tmp_path, PLAN + shadow + gates)
+    enough = "    shadow: {share: 0.1, baseline_share: 0.1, budget_per_day: 5}\n"
+    assert load(tmp_path, PLAN + enough + gates)
+    load(tmp_path, PLAN + "    gates: {pairs: {}}\n" + gates)
+
+
 def test_a_budget_of_nothing_is_refused(tmp_path) -> None:
     with pytest.raises(PlanError, match=r"endpoints.kimi.budget.amount: must be more than 0"):
         load(tmp_path, PLAN.replace("model:", "budget: {amount: 0}, model:"))

@@ -69,6 +69,9 @@ def _heading(verdict: Verdict) -> Markup:
         b=show.count(verdict.units_candidate),
         since=show.moment(verdict.since, viewer_offset()),
     )
+    if verdict.pairs or verdict.late_pairs:
+        pairs, late = show.count(verdict.pairs), show.count(verdict.late_pairs)
+        rests += t("compare.mirrored", n=pairs, late=late)
     return Markup('<p class="verdict">{} <strong>{}</strong> <span>{}</span><small>{}</small></p>').format(
         verdict_pill(verdict.verdict), who, verdict.reason(language()), rests
     )  # fmt: skip
@@ -98,13 +101,21 @@ def _gate_line(gate: Gate, color: str) -> list[Markup | str]:
         name_of(gate.gate),
         _track(gate, color),
         PILL.format(tone + " bare", f"{mark} {term('gate_state', gate.state)}"),
-        markup.with_small(measured(gate, gate.baseline), f"n = {show.count(gate.n_baseline)}"),
-        markup.with_small(measured(gate, gate.candidate), f"n = {show.count(gate.n_candidate)}"),
+        markup.with_small(measured(gate, gate.baseline), _number(gate, "baseline")),
+        markup.with_small(measured(gate, gate.candidate), _number(gate, "candidate")),
         markup.with_small(loss(gate, gate.estimate), _interval(gate)),
         loss(gate, gate.margin),
         _log_e(gate),
         needed(gate),
     ]
+
+
+def _number(gate: Gate, side: str) -> str:
+    """Over how many conversations a value is; of mirrored ones, the baseline's own disagreement is the noise floor."""
+    n = show.count(gate.n_baseline if side == "baseline" else gate.n_candidate)
+    if gate.gate == "pair:disagreement" and side == "baseline":
+        return t("gate.noise", n=n)
+    return t("gate.mirrored", n=n) if gate.gate.startswith("pair:") else f"n = {n}"
 
 
 def _track(gate: Gate, color: str) -> Markup:

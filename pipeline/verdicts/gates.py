@@ -125,10 +125,10 @@ class SuccessCostGate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class PairGates(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Shadow pairs: losses of candidate against baseline on the same request.
+    """Shadow pairs: losses of candidate against baseline on the same request, one unit a conversation.
 
-    `disagreement` is how much more the candidate's answer differs from the baseline's than the
-    baseline's second answer does from its first.
+    They need a `shadow` in the workload. `disagreement`, which needs a `baseline_share` too, is how much
+    more the candidate's answer differs from the baseline's than the baseline's second answer does from its first.
     """
 
     failure: PointsGate | None = None
