@@ -28,6 +28,7 @@ from pipeline.store.migrate import migrate
 from pipeline.verdicts.plan import Plan, check
 
 UNITS = 10_000_000
+AT_ONCE = 500_000  # stored in one INSERT
 WORKLOADS = 50
 ROUNDS = 60
 WARM_UP = 20
@@ -79,12 +80,13 @@ _PROVIDER = "['anthropic', 'moonshot', 'zhipu'][1 + intDiv(number, 50) % 3]"
 
 def _fill(client: Client) -> None:
     """The past: 200,000 conversations of each workload, by providers the judge does not fold anew."""
-    client.command(f"""
+    for begin in range(0, UNITS, AT_ONCE):
+        client.command(f"""
         INSERT INTO units (batch, writer, workload, provider, arm, conversation_id, assigned_at, closed_at, failed)
         SELECT 1, 'bench', 'w' || leftPad(toString(number % {WORKLOADS}), 2, '0'), 'elsewhere', 'candidate',
             'past-' || toString(number), fromUnixTimestamp64Milli({NOW_MS} - 900000000 + intDiv(number, 20)),
             fromUnixTimestamp64Milli({NOW_MS} - 900000000 + intDiv(number, 20)), false
-        FROM numbers({UNITS})""")
+        FROM numbers({begin}, {AT_ONCE})""")
 
 
 def _rounds(client: Client, plan_path: Path) -> list[float]:

@@ -247,3 +247,11 @@ def test_a_stored_forecast_counts_its_days_from_the_verdict_on() -> None:
     said = verdicts.read(row | {"gates": gates})
     assert said.slowest is not None
     assert said.slowest.forecast.conversations is None
+
+
+def test_candidates_of_one_provider_are_named_with_their_models() -> None:
+    one = verdict("HOLD")
+    other = msgspec.structs.replace(one, candidate="turbo", model="kimi-turbo")
+    elsewhere = msgspec.structs.replace(other, workload="another")
+    assert verdicts.apart(one, [one, elsewhere]) == ""
+    assert [verdicts.apart(v, [one, other]) for v in (one, other)] == ["m", "kimi-turbo"]

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from dashboards import charts, markup, queries, show
 from dashboards.markup import PILL
 from dashboards.names import provider_color, short_name
-from dashboards.verdicts import Gate, Verdict
+from dashboards.verdicts import Gate, Verdict, apart
 from dashboards.views.parts import card, csv_button, draw, viewer_offset
 from dashboards.words import language, t, term, theme
 from pipeline.verdicts.words import gate_name
@@ -53,7 +53,7 @@ def gates(scope_workload: str, verdicts: list[Verdict] | None) -> None:
             st.caption(t("compare.no_verdict"))
             return
         for verdict in verdicts:
-            st.html(_heading(verdict))
+            st.html(_heading(verdict, apart(verdict, verdicts)))
             if note := drift_note(verdict):
                 st.html(note)
             st.html(_gate_table(verdict))
@@ -61,8 +61,8 @@ def gates(scope_workload: str, verdicts: list[Verdict] | None) -> None:
         csv_button(gate_rows(verdicts), f"gates-{scope_workload}.csv", "gates_csv")
 
 
-def _heading(verdict: Verdict) -> Markup:
-    who = markup.provider(verdict.provider, language(), theme())
+def _heading(verdict: Verdict, model: str) -> Markup:
+    who = markup.provider(verdict.provider, language(), theme()) + (f" {model}" if model else "")
     rests = t(
         "compare.units",
         a=show.count(verdict.units_baseline),
@@ -193,7 +193,7 @@ def gate_rows(verdicts: list[Verdict]) -> list[dict[str, Any]]:
     columns = ("unit", "state", "baseline", "candidate", "estimate", "lower", "upper", "margin", "harm", "log_e_promote",
                "promote_threshold", "log_e_rollback", "rollback_threshold", "n_baseline", "n_candidate")  # fmt: skip
     return [
-        {"workload": v.workload, "provider": v.provider, "verdict": v.verdict, "gate": g.gate}
+        {"workload": v.workload, "provider": v.provider, "model": v.model, "verdict": v.verdict, "gate": g.gate}
         | {f"{name}_value" if name in ("baseline", "candidate") else name: getattr(g, name) for name in columns}
         | {"needed": g.forecast and g.forecast.conversations, "needed_least": g.forecast and g.forecast.least,
            "needed_most": g.forecast and g.forecast.most, "at": v.at.isoformat(timespec="seconds")}
@@ -210,7 +210,10 @@ def path(workload: str, verdicts: list[Verdict] | None) -> None:
         if not candidates:
             st.caption(t("compare.no_evidence"))
             return
-        names = {v.candidate: short_name(v.provider, language()) for v in verdicts or []}
+        names = {
+            v.candidate: f"{short_name(v.provider, language())} {apart(v, verdicts or [])}".strip()
+            for v in verdicts or []
+        }
         chosen = candidates[0]
         if len(candidates) > 1:
             chosen = st.segmented_control(

@@ -14,7 +14,7 @@ from dashboards.costs import Bills, three_ways, token_ratios, warmed
 from dashboards.markup import BAR, HINT, joined
 from dashboards.names import short_name
 from dashboards.queries import AMOUNTS, BILL_S, RANGES, Bill
-from dashboards.verdicts import Verdict
+from dashboards.verdicts import Verdict, apart
 from dashboards.views.evidence import VERDICTS, drift_note, name_of, verdict_pill
 from dashboards.views.export import report_button
 from dashboards.views.feed import event_feed, stage_label, verdict_label
@@ -338,7 +338,7 @@ def _line(
     )
     return [
         SMALL.format(name, work.owner or t("rollout.no_owner")),
-        joined(map(_said, verdicts))
+        joined(_said(verdict, apart(verdict, verdicts)) for verdict in verdicts)
         or Markup('<span class="pill plain bare">○ {}</span>').format(t("verdict.none")),
         markup.with_small(stage.name if stage else t("rollout.not_begun"), _shares(plan, stage)),
         SMALL.format(
@@ -355,9 +355,9 @@ def _line(
     ]
 
 
-def _said(verdict: Verdict) -> Markup:
-    """A candidate's verdict and why."""
-    who = short_name(verdict.provider, language())
+def _said(verdict: Verdict, model: str) -> Markup:
+    """A candidate's verdict and why; its model where the provider alone does not tell it."""
+    who = f"{short_name(verdict.provider, language())} {model}".strip()
     return Markup('<div class="said">{}<b>{}</b><small>{}</small>{}</div>').format(
         verdict_pill(verdict.verdict), who, verdict.reason(language()), drift_note(verdict)
     )
@@ -413,7 +413,7 @@ def workload_rows(
         interval = saving.interval if saving and saving.calls else None
         rows.append({
             "workload": key, "owner": work.owner, "stage": stage.name if stage else "",
-            "verdicts": "; ".join(f"{v.provider}: {v.verdict}" for v in mine),
+            "verdicts": "; ".join(f"{f'{v.provider} {apart(v, mine)}'.strip()}: {v.verdict}" for v in mine),
             "planned": planned_at(work, at), "actual": actual.get(key),
             "expected_ms": ahead.done_at(work, mine, at, "middle"),
             "saved": saving.saved if saving and saving.calls else None,
@@ -433,7 +433,8 @@ def blockers(
     ):
         work = plan.workloads.get(v.workload)
         owner = (work.owner if work else "") or t("rollout.no_owner")
-        about = f"{named(work.name if work else None, v.workload)} · {short_name(v.provider, language())}"
+        who = f"{short_name(v.provider, language())} {apart(v, verdicts)}".strip()
+        about = f"{named(work.name if work else None, v.workload)} · {who}"
         if v.verdict in ("ROLLBACK", "BLOCKED"):
             found.append(
                 (v.verdict, about, v.reason(language()), t(f"rollout.ask.{v.verdict}", owner=owner))
