@@ -35,7 +35,7 @@ from pipeline.verdicts.plan import Plan
 
 SQL = (Path(__file__).parent / "sql", STORE_SQL / "queries")  # the pages' own, and those shared
 SHARED_S = 1.5  # how long one answer serves everybody
-BILL_S = 60  # the same for the bill, which reads all usage there ever was
+BILL_S = 60  # the same for the bill and the saving, which read all usage there ever was
 RANGES = {
     "5m": 300, "15m": 900, "1h": 3600, "24h": 86_400, "7d": 7 * 86_400, "all": 20 * 365 * 86_400,
 }  # seconds  # fmt: skip
@@ -501,6 +501,7 @@ def shares_now() -> dict[str, float]:
     return {workload: migrated / calls for workload, (migrated, calls) in found.items() if calls}
 
 
+@st.cache_data(ttl=BILL_S, show_spinner=False)
 def savings(currency: str) -> dict[str, Saving]:
     """What migrating saved, by workload: `pipeline.savings` says how it is reckoned."""
     return saved.savings(ask("savings", currency=currency))
