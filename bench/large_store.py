@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import seed_store
-from seed_store import DUPLICATES, PARTITIONS, REJECTED, VERDICTS
+from seed_store import DUPLICATES, PARTITIONS, REJECTED, VERDICTS, call_id
 
 from pipeline.catalog import load_catalog
 from pipeline.settings import Settings
@@ -74,7 +74,7 @@ INSERT INTO pairs (cluster, topic, kafka_partition, kafka_offset, position, rece
     conversation_id, workload, stage, mirrored_to, provider, model, twin_provider, twin_model, started_at, failed,
     twin_failed, quality, twin_quality, agreement, evidence, agreement_version)
 SELECT 'seed', 'llm.calls', number % {PARTITIONS}, number, 1, started_at, toDate(started_at), concat('shadow-', toString(number)),
-    concat('call-', leftPad(toString(number * {PAIRS}), 6, '0')), concat(workload, '-', toString(intDiv(number, 2))),
+    {call_id(f"number * {PAIRS}")}, concat(workload, '-', toString(intDiv(number, 2))),
     ['support', 'code-agent', 'game', 'extraction'][1 + number % 4] AS workload, 'canary',
     if(number % 5 = 0, 'baseline', 'candidate') AS mirrored_to,
     if(mirrored_to = 'baseline', 'anthropic', ['moonshot', 'zhipu', 'volcengine', 'dashscope'][1 + number % 4]), '', 'anthropic',
@@ -89,7 +89,7 @@ FROM numbers({first}, {count})""")
 def _ratings(client: Client, calls: int) -> None:
     client.command(f"""
 INSERT INTO feedback (event_id, call_id, at, rating, comment, source)
-SELECT toString(number), concat('call-', leftPad(toString(number * {RATINGS}), 6, '0')), now64(3), number % 2, '', 'app'
+SELECT toString(number), {call_id(f"number * {RATINGS}")}, now64(3), number % 2, '', 'app'
 FROM numbers({calls // RATINGS})""")
 
 

@@ -121,6 +121,12 @@ def _random(key: int) -> str:
     return f"(cityHash64(number, {key}) % 1000003) / 1000003"
 
 
+def call_id(number: str) -> str:
+    """SQL: the id of a call by its number, six digits or more."""
+    digits = f"toString({number})"
+    return f"concat('call-', leftPad({digits}, greatest(6, length({digits})), '0'))"
+
+
 def _workload_sql() -> str:
     edge, cases = 0.0, []
     for key, (_, _, weight, _) in WORKLOADS.items():
@@ -200,14 +206,14 @@ SELECT
     intDiv(number, {PARTITIONS}) AS kafka_offset, 0 AS position,
     inserted_at AS received_at, toDate(inserted_at) AS received_on,
     least(now64(3), started_ + toIntervalMillisecond(duration_ms + 350 + toUInt32(500 * pow({_random(18)}, 4)))) AS inserted_at,
-    concat('call-', leftPad(toString(number), 6, '0')) AS call_id, concat('req-', toString(number)) AS request_id,
+    {call_id("number")} AS call_id, concat('req-', toString(number)) AS request_id,
     1 AS attempt, true AS final, 'cutover' AS source,
     concat(workload_, '-', toString(intDiv(number, 40))) AS conversation_id, workload_ AS workload, workload_ AS app,
     if(workload_ = 'game', 'studio', 'platform') AS team,
     map('env', 'prod', 'note', if(number % 500 = 0, '{HOSTILE}', 'plain')) AS tags,
     multiIf(shadow_, 'shadow', endpoint = '{BASELINE}', 'baseline', 'candidate') AS arm,
     {_route_sql("stage").replace("workload =", "workload_ =")} AS stage, NULL AS share,
-    if(shadow_, concat('call-', leftPad(toString(number - 1), 6, '0')), '') AS shadow_of,
+    if(shadow_, {call_id("number - 1")}, '') AS shadow_of,
     {_by_endpoint(0)} AS provider, concat('api.', provider, '.example') AS host, {_by_endpoint(9)} AS region,
     'anthropic_messages' AS protocol,
     {_by_endpoint(1)} AS request_model, request_model AS response_model,
