@@ -40,8 +40,8 @@ def page() -> None:
     seconds = controls.time_range("all")
     report_button()
     _figures(seconds)
-    _saving_corrected()
     _cost_by_month()
+    _saving_corrected()
 
 
 @st.fragment(run_every=15)
@@ -499,14 +499,10 @@ def _saving_corrected() -> None:
         known = [key for key in plan.workloads if key in found and found[key].calls] if plan else []
         if plan is None or not known:
             return
+        columns = ("workload", "billed", "uncached", "projected", "tokens", "saved", "warm")
+        lines = [_corrected(plan, key, found[key], currency) for key in known]
         with card("rollout.saving"):
-            columns = ("workload", "billed", "uncached", "projected", "tokens", "saved", "warm")
-            heads = [
-                HINT.format(t(f"rollout.saving.{key}.help"), t(f"rollout.saving.{key}"))
-                for key in columns
-            ]
-            lines = [_corrected(plan, key, found[key], currency) for key in known]
-            st.html(markup.table(heads, lines))
+            st.html(markup.table([hinted(f"rollout.saving.{key}") for key in columns], lines))
 
 
 def _corrected(plan: Plan, key: str, saving: Saving, currency: str) -> list[Markup | str]:
