@@ -58,7 +58,8 @@ def read_exchange(
     body = _body(_READERS[protocol], _bytes(response), http_status)
     in_band = body.streamed if http_status is None else http_status < 400
     findings = _framing_findings(asked_for, body, in_band)
-    return _read(protocol, asked_for, body, in_band, findings)
+    answer = _READERS[protocol].answer(body.response)
+    return _read(protocol, asked_for, body, answer, in_band, findings)
 
 
 def read_parsed(
@@ -69,9 +70,9 @@ def read_parsed(
     Such a record cannot tell whether a stream was cut off, so `ended` is True or None.
     """
     response = response or {}
-    finished = bool(_READERS[protocol].answer(response)["finish_reason"])
-    body = _Body(response, response, finished or None)
-    return _read(protocol, request, body, in_band=False, findings=[])
+    answer = _READERS[protocol].answer(response)
+    body = _Body(response, response, bool(answer["finish_reason"]) or None)
+    return _read(protocol, request, body, answer, in_band=False, findings=[])
 
 
 def _body(reader: Reader, raw: bytes, http_status: int | None) -> _Body:
@@ -94,11 +95,12 @@ def _read(
     protocol: Protocol,
     asked_for: dict[str, Any] | None,
     body: _Body,
+    answer: dict[str, Any],
     in_band: bool,
     findings: list[str],
 ) -> Exchange:
     reader, request = _READERS[protocol], asked_for or {}
-    ask, answer = asked(request), reader.answer(body.response)
+    ask = asked(request)
     error = vendor_error(body.error, in_band)
     counted = told(reader.usage(body.response, findings))
     if error:
