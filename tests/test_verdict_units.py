@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from decimal import Decimal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,12 +12,16 @@ from pipeline.calls import Arm
 from pipeline.verdicts.plan import Endpoint, Name, Plan, Stage, Workload
 from pipeline.verdicts.units import (
     COLUMNS,
+    Pair,
     Unit,
     UnitsError,
     of_pair,
+    pairs_hash,
+    read_pairs,
     read_units,
     share_against_baseline,
     units_hash,
+    write_pairs,
     write_units,
 )
 
@@ -138,3 +143,29 @@ def test_a_share_against_the_baseline_leaves_the_other_candidates_out() -> None:
     assert share_against_baseline({"a": 0.1, "b": 0.1}, "a") == pytest.approx(1 / 9)
     assert share_against_baseline({"a": 0.5, "b": 0.5}, "a") == 1
     assert share_against_baseline({"a": 0.0, "b": 1.0}, "a") is None
+
+
+PAIR = Pair(
+    workload="support", provider="moonshot", model="kimi-k2.6", conversation_id="c1", assigned_at=5,
+    closed_at=9, pairs=3, failed_baseline=0.0, failed_candidate=1 / 3, disagreement=0.1 + 0.2, noise=None,
+)  # fmt: skip
+
+
+def test_shadow_pairs_read_back_as_they_were_written_whatever_the_order() -> None:
+    other = msgspec.structs.replace(PAIR, conversation_id="c0", noise=0.7)
+    assert read_pairs(write_pairs([PAIR, other])) == [other, PAIR]
+    assert pairs_hash([PAIR, other]) == pairs_hash([other, PAIR]) != pairs_hash([PAIR])
+    assert read_pairs(write_pairs([])) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (",3,", ",0,", "line 2, column pairs: '0' must be a whole number, 1 or more"),
+        (",5,9,", ",9,5,", "line 2, column closed_at: must not be before"),
+        (",noise", ",noises", "line 1: no column noise"),
+    ],
+)
+def test_shadow_pairs_that_cannot_be_are_refused_with_line_and_column(old, new, says) -> None:
+    with pytest.raises(UnitsError, match=says):
+        read_pairs(write_pairs([PAIR]).replace(old, new))
