@@ -65,6 +65,7 @@ def create_app(settings: Settings, cluster: str) -> faust.App:
         consumer_metadata_max_age_ms=METADATA_MS,
         producer_max_request_size=LARGEST_MESSAGE,
         broker_commit_interval=1.0,
+        broker_request_timeout=30.0,  # an answer that never comes: ask again
         broker_session_timeout=6.0,
         broker_heartbeat_interval=2.0,
         broker_rebalance_timeout=10.0,
