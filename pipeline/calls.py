@@ -191,9 +191,8 @@ class Ignored(msgspec.Struct, frozen=True):
     What was repeated for another purpose, such as a gateway's own tests, is no call either.
     """
 
-    reason: (
-        str  # "not_a_call", "other_span" for the rest of a trace, "not_traces" for other signals
-    )
+    # "not_a_call", "other_span" for the rest of a trace, "not_traces" for OpenTelemetry's other signals
+    reason: str
     detail: str  # one sentence for a person
 
 
