@@ -145,7 +145,7 @@ def _summary(
         ("rollout.finish", *_finish(plan, now, verdicts)),
         ("rollout.paid", show.money(saving.paid if known else None, currency), t("rollout.calls", n=show.count(saving.calls))),
         ("rollout.would_be", show.money(saving.baseline_would_be if known else None, currency), ""),
-        ("rollout.saved", show.money(saving.saved if known else None, currency), f"{span} · {_share(saving)}" if known else ""),
+        ("rollout.saved", show.money(saving.saved if known else None, currency), _beside(span, _share(saving)) if known else ""),
         ("rollout.per_month", show.money(per_month, currency), ""),
     ]  # fmt: skip
     return Markup('<div class="figures">{}</div>').format(
@@ -197,6 +197,11 @@ def _span(saving: Saving, currency: str) -> str:
         return ""
     low, high = saving.interval
     return f"{show.money(low, currency)} – {show.money(high, currency)}"
+
+
+def _beside(*parts: str) -> str:
+    """What there is of them; calls may be known before an interval is."""
+    return " · ".join(filter(None, parts))
 
 
 def _share(saving: Saving) -> str:
@@ -348,7 +353,7 @@ def _line(
         markup.with_small(*_expected(work, verdicts, at)),
         markup.with_small(
             _saved(known, currency),
-            f"{_span(known, currency)} · {t('rollout.calls', n=show.count(known.calls))}"
+            _beside(_span(known, currency), t("rollout.calls", n=show.count(known.calls)))
             if known
             else "",
         ),
