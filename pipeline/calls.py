@@ -109,8 +109,8 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     response_model: str = ""
     response_id: str = ""
     prompt: str = ""  # the last user message, as text
-    conversation: str = ""  # the conversation's id, where the request's body names one
-    opening: str = ""  # heads of the system prompt and the first user message: every turn has them
+    conversation: str = ""  # its id, where the record or the request's body names one
+    opening: str = ""  # else the heads of the system prompt and the first user message
     tools: tuple[Tool, ...] = ()
     tool_required: bool = False  # the request forced a tool call
     json_wanted: bool = False  # the request asked for structured output

@@ -12,6 +12,7 @@ import re
 from datetime import date, timedelta
 from decimal import Decimal
 from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -121,7 +122,7 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
         return self.rows[-1], False
 
 
-class Model(msgspec.Struct, frozen=True):
+class Model(msgspec.Struct, frozen=True, dict=True):
     """A model of one provider, with its prices in the order of its file."""
 
     id: str
@@ -129,7 +130,7 @@ class Model(msgspec.Struct, frozen=True):
     entry: ModelEntry
     prices: tuple[Price, ...]
 
-    @property
+    @cached_property
     def regions(self) -> tuple[str, ...]:
         """Regions with a price, the first being the one assumed when a call's is unknown."""
         return tuple(dict.fromkeys(price.region for price in self.prices))

@@ -23,6 +23,7 @@ HOMES = {
     "litellm": ["pipeline/litellm_callback.py"],
     "opentelemetry": ["pipeline/formats/otlp_proto.py"],
     "google": ["pipeline/formats/otlp_proto.py"],
+    "ahocorasick_rs": ["pipeline/scoring/words.py"],
     "jsonschema_rs": ["pipeline/scoring/json_schema.py"],
     "prometheus_client": ["pipeline/worker.py", "pipeline/tap"],
     "aiohttp": ["pipeline/tap", "pipeline/embedded/clickhouse.py", "pipeline/demo"],
@@ -38,7 +39,9 @@ HOMES = {
     "pptx": ["pipeline/report/slides.py"],
 }
 EVERYWHERE = {"msgspec"}  # typed values, in the core too
-OF_THE_CORE = EVERYWHERE | {"jsonschema_rs", "numpy", "scipy", "opentelemetry", "google"}
+OF_THE_CORE = EVERYWHERE | {
+    "ahocorasick_rs", "jsonschema_rs", "numpy", "scipy", "opentelemetry", "google",
+}  # fmt: skip
 IMPURE = {
     "asyncio", "http", "os", "random", "secrets", "socket", "subprocess", "threading", "time",
     "urllib.request", "uuid",

@@ -14,7 +14,7 @@ from pipeline.calls import Call, Exchange, Failure, Fault, Tool, ToolCall
 from pipeline.protocols import FINDINGS
 from pipeline.rules import load_checks
 from pipeline.scoring.failures import FailureFinding
-from pipeline.scoring.quality import check_call, quality
+from pipeline.scoring.quality import check_call, marks
 from pipeline.scoring.refusal import ByLanguage, refusal_in
 from pipeline.yamlfile import load
 
@@ -103,7 +103,7 @@ def test_checks(says: str, given: dict, values: dict, mean: str | None) -> None:
     assert {name: check.value for name, check in found.items()} == {
         n: D(v) for n, v in values.items()
     }
-    assert quality(CHECKS, found) == (D(mean) if mean is not None else None)
+    assert marks(CHECKS, found).quality == (D(mean) if mean is not None else None)
     assert all(check.evidence for check in found.values() if check.value == 0)
 
 
@@ -295,7 +295,15 @@ def test_all_refusals_the_patterns_were_made_for_are_found_and_nothing_else() ->
 
 def test_what_the_patterns_find_bears_one_of_the_signs() -> None:
     """The signs only spare time; they decide nothing."""
-    without = msgspec.structs.replace(CHECKS.refusal, signs=ByLanguage(en=("",), zh=("",)))
+    every = tuple(
+        {
+            character
+            for half in HALVES.values()
+            for text in half.refused + half.answered
+            for character in text.lower()
+        }
+    )
+    without = msgspec.structs.replace(CHECKS.refusal, signs=ByLanguage(en=every, zh=every))
     for half in HALVES.values():
         for text in half.refused + half.answered:
             assert refusal_in(without, text) == refusal_in(CHECKS.refusal, text)

@@ -107,7 +107,7 @@ def _call(r: Record) -> Call:
         http_status=r.http_status,
         transport_error=r.transport_error,
         cancelled=r.cancelled,
-        exchange=read_exchange(protocol, r.request, r.response, r.http_status)
+        exchange=read_exchange(protocol, r.request, r.response, r.http_status, r.conversation_id)
         if protocol
         else Exchange(),
     )

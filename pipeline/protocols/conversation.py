@@ -59,7 +59,7 @@ def opening(request: dict[str, Any], messages: list[dict[str, Any]]) -> str:
 
 def _claude_code_session(user_id: str) -> str:
     """In its old form the end of the id, in its new one a field of the JSON that the id is."""
-    if match := _OLD_CLAUDE_SESSION.search(user_id):
+    if "_session_" in user_id and (match := _OLD_CLAUDE_SESSION.search(user_id)):
         return match[1]
     if not user_id.startswith("{"):
         return ""

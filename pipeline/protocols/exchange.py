@@ -5,7 +5,9 @@ whole, so each protocol has one reading of text, tool calls and token counts.
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from pipeline.calls import Exchange, Protocol, Usage, VendorError
 from pipeline.protocols import anthropic_messages, openai_chat, openai_responses
@@ -30,7 +32,7 @@ _PATH_ENDS = {
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-class _Body(NamedTuple):
+class _Body(msgspec.Struct, frozen=True):
     """A response body made out; `error` is what tells of an error, and may be the whole response."""
 
     response: dict[str, Any]
@@ -47,19 +49,25 @@ def protocol_of(path: str) -> Protocol | None:
 
 
 def read_exchange(
-    protocol: Protocol, request: bytes | str, response: bytes | str, http_status: int | None
+    protocol: Protocol,
+    request: bytes | str,
+    response: bytes | str,
+    http_status: int | None,
+    conversation: str = "",
 ) -> Exchange:
     """Both sides of a call from its bodies; the response is JSON or a stream, whole or cut off.
 
     Never raises: what cannot be read is unknown, and a finding says so. An empty `response` means
-    that nothing came. A stream without token counts gets them estimated from its text.
+    that nothing came. A stream without token counts gets them estimated from its text. `conversation`
+    is the id of the conversation where the record names it; it is not looked for then.
     """
     asked_for = _object(_bytes(request))
     body = _body(_READERS[protocol], _bytes(response), http_status)
     in_band = body.streamed if http_status is None else http_status < 400
     findings = _framing_findings(asked_for, body, in_band)
     answer = _READERS[protocol].answer(body.response)
-    return _read(protocol, asked_for, body, answer, in_band, findings)
+    ask = asked(asked_for or {}, conversation)
+    return _read(protocol, asked_for, ask, body, answer, in_band, findings)
 
 
 def read_parsed(
@@ -72,11 +80,18 @@ def read_parsed(
     response = response or {}
     answer = _READERS[protocol].answer(response)
     body = _Body(response, response, bool(answer["finish_reason"]) or None)
-    return _read(protocol, request, body, answer, in_band=False, findings=[])
+    ask = asked(request or {})
+    return _read(protocol, request, ask, body, answer, in_band=False, findings=[])
 
 
 def _body(reader: Reader, raw: bytes, http_status: int | None) -> _Body:
-    if not raw.strip():
+    whole = raw.strip()
+    if whole.startswith(b"{"):
+        response = _object(whole)
+        if response is None:  # cut off
+            return _Body({}, {}, False, False, ("unreadable_body",))
+        return _Body(response, response, True)
+    if not whole:
         return _Body({}, {}, None if http_status is None else False)
     if looks_like_stream(raw):
         stream = read_stream(raw)
@@ -84,23 +99,19 @@ def _body(reader: Reader, raw: bytes, http_status: int | None) -> _Body:
         error = folded.error or folded.response
         findings = (*stream.findings, *folded.findings)
         return _Body(folded.response, error, folded.ended, True, findings)
-    response = _object(raw)
-    if response is None:
-        cut_off = raw.lstrip().startswith(b"{")
-        return _Body({}, {}, False if cut_off else None, False, ("unreadable_body",))
-    return _Body(response, response, True)
+    return _Body({}, {}, None, False, ("unreadable_body",))
 
 
 def _read(
     protocol: Protocol,
     asked_for: dict[str, Any] | None,
+    ask: dict[str, Any],
     body: _Body,
     answer: dict[str, Any],
     in_band: bool,
     findings: list[str],
 ) -> Exchange:
     reader, request = _READERS[protocol], asked_for or {}
-    ask = asked(request)
     error = vendor_error(body.error, in_band)
     counted = told(reader.usage(body.response, findings))
     if error:
@@ -119,7 +130,7 @@ def _read(
         usage=counted,
         error=error,
         ended=body.ended,
-        findings=tuple(dict.fromkeys(findings)),
+        findings=tuple(dict.fromkeys(findings)) if findings else (),
     )
 
 

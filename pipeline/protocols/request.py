@@ -13,16 +13,17 @@ _FORMAT_KEYS = frozenset({"response_format", "text", "output_config", "output_fo
 _FREE_CHOICES = frozenset({"auto", "none"})
 
 
-def asked(request: dict[str, Any]) -> dict[str, Any]:
-    """The fields of an Exchange that the request tells."""
+def asked(request: dict[str, Any], conversation: str = "") -> dict[str, Any]:
+    """The fields of an Exchange that the request tells; `conversation` where its id is known already."""
     wanted = _wanted_format(request)
     schema = as_dict(wanted.get("json_schema", wanted)).get("schema") if wanted else None
     stream, messages = request.get("stream"), _messages(request)
+    conversation = conversation or conversation_in(request)
     return {
         "request_model": as_text(request.get("model")),
         "prompt": _last_user_text(request, messages),
-        "conversation": conversation_in(request),
-        "opening": opening(request, messages),
+        "conversation": conversation,
+        "opening": "" if conversation else opening(request, messages),
         "tools": _tools(request),
         "tool_required": _tool_required(request.get("tool_choice")),
         "json_wanted": bool(wanted),
@@ -64,7 +65,7 @@ def _last_user_text(request: dict[str, Any], messages: list[dict[str, Any]]) -> 
 
 
 def _tools(request: dict[str, Any]) -> tuple[Tool, ...]:
-    return tuple(map(_tool, dicts(request.get("tools"))))
+    return tuple(map(_tool, dicts(request["tools"]))) if "tools" in request else ()
 
 
 def _tool(wire: dict[str, Any]) -> Tool:

@@ -12,21 +12,24 @@ _LONE_SURROGATE = re.compile(
 )
 
 
+_decode = msgspec.json.Decoder().decode
+
+
 def decode(data: bytes | str) -> Any:
     """The JSON value of `data`; halves of a split character become U+FFFD.
 
     Raises ValueError if it is not JSON, or is nested deeper than anything a vendor sends.
     """
     try:
-        return msgspec.json.decode(data)
+        return _decode(data)
     except RecursionError as error:
         raise ValueError("JSON is nested too deeply") from error
     except ValueError:
         raw = data.encode(errors="replace") if isinstance(data, str) else data
         mended = _LONE_SURROGATE.sub(rb"\\ufffd", raw)
-        if mended == raw:
+        if mended == data:
             raise
-        return msgspec.json.decode(mended)
+        return _decode(mended)
 
 
 def encode(value: object) -> str:

@@ -74,8 +74,11 @@ def price_call(
     if not usage or usage.input_tokens is None or usage.output_tokens is None:
         return Cost(currency=price.currency, price_id=price.id, unknown="no_usage")
     charges, certain = _charges(price, usage, at_ms)
+    amount = _NOTHING
+    for _, tokens, rate in charges:
+        amount += tokens * rate
     return Cost(
-        amount=sum((tokens * rate for _, tokens, rate in charges), _NOTHING),
+        amount=amount,
         currency=price.currency,
         price_id=price.id,
         estimated=not certain or usage.estimated or _region_guessed(found, region),

@@ -5,7 +5,6 @@ English, French and all others in that alphabet are one, because short texts do 
 """
 
 import re
-from collections.abc import Mapping
 from functools import cached_property, lru_cache
 
 import msgspec
@@ -66,19 +65,19 @@ def language_asked_for(rules: LanguageRules, message: str) -> str:
     if rules.named.is_in(small):
         asked = [language for language, request in rules.requests.items() if request.search(small)]
         return asked[0] if len(asked) == 1 else ""
-    units = _units(message)
-    return _main(units) if _only_one(units) else ""
+    told = _told(message)
+    return told.main if told.only_one else ""
 
 
 def language_of_message(message: str) -> str:
     """The language of a user's message, however short; "" if it has no words or mixes languages."""
-    return _main(_units(message[:_SAMPLE]))
+    return _told(message[:_SAMPLE]).main
 
 
 def language_of(rules: LanguageRules, text: str) -> str:
     """The language most of a text is in, "" if it is too short, mixed or mostly code."""
-    units = _units(_prose(text[: _SAMPLE * 2])[:_SAMPLE])
-    return _main(units) if sum(units.values()) >= rules.least_units else ""
+    told = _told(_prose(text[: _SAMPLE * 2])[:_SAMPLE])
+    return told.main if told.units >= rules.least_units else ""
 
 
 def _prose(text: str) -> str:
@@ -88,8 +87,26 @@ def _prose(text: str) -> str:
     return _LINE_OF_CODE.sub(" ", text) if "{" in text or ";" in text else text
 
 
+class _Told(msgspec.Struct, frozen=True):
+    """What a text's scripts tell."""
+
+    main: str  # the script with most of the units, "" if none is clearly ahead
+    units: float  # of all scripts
+    only_one: bool  # no second script has more than a few words of its own
+
+
 @lru_cache(maxsize=16)  # a call's texts are asked about more than once
-def _units(text: str) -> Mapping[str, float]:
+def _told(text: str) -> _Told:
+    found = _units(text)
+    units = sum(found.values())
+    if len(found) < 2:
+        return _Told(next(iter(found), ""), units, True)
+    main = max(found, key=found.__getitem__)
+    clear = found[main] >= _CLEAR * units
+    return _Told(main if clear else "", units, units - found[main] <= _A_FEW)
+
+
+def _units(text: str) -> dict[str, float]:
     """How much of each script a text holds; scripts it has nothing of are left out."""
     if text.isascii():
         return {"latin": len(text.split()) * _WORD} if _LETTER.search(text) else {}
@@ -100,16 +117,3 @@ def _units(text: str) -> Mapping[str, float]:
     if found.get("ja", 0) > _JAPANESE * found.get("zh", 0):
         found["ja"] += found.pop("zh", 0)
     return found
-
-
-def _main(units: Mapping[str, float]) -> str:
-    """The script with most of the units, "" if none is clearly ahead."""
-    if len(units) < 2:
-        return next(iter(units), "")
-    name = max(units, key=units.__getitem__)
-    return name if units[name] >= _CLEAR * sum(units.values()) else ""
-
-
-def _only_one(units: Mapping[str, float]) -> bool:
-    """True unless a second script has more than a few words of its own."""
-    return len(units) < 2 or sum(sorted(units.values())[:-1]) <= _A_FEW

@@ -13,12 +13,14 @@ from pipeline.protocols.values import decode
 from pipeline.scoring.failures import FailureFinding
 from pipeline.scoring.json_schema import misfit
 from pipeline.scoring.language import LanguageRules, language_asked_for, language_of
+from pipeline.scoring.redact import redact
 from pipeline.scoring.refusal import RefusalRules, refusal_in
 from pipeline.scoring.repetition import RepetitionRules, loop_in
 
 _GOOD = Check(Decimal(1))
 _NOTHING = Decimal(0)
 _QUALITY_STEP = Decimal("0.0001")
+_ALL_GOOD = _GOOD.value.quantize(_QUALITY_STEP)
 _EVIDENCE_CHARACTERS = 200
 _LOOP_CHARACTERS = 60
 
@@ -50,6 +52,14 @@ class Checks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     refusal: RefusalRules
 
 
+class Marks(msgspec.Struct, frozen=True):
+    """What is kept of a call's checks: their weighted mean, and the value and evidence of each."""
+
+    quality: Decimal | None  # to four digits; None if no check applies
+    values: dict[str, Decimal]
+    evidence: dict[str, str]  # of those that have one; short and redacted
+
+
 def check_call(
     checks: Checks, call: Call, failure: FailureFinding | None, finish: str
 ) -> dict[str, Check]:
@@ -66,14 +76,20 @@ def check_call(
     return found
 
 
-def quality(checks: Checks, results: dict[str, Check]) -> Decimal | None:
-    """The weighted mean of the checks that apply, to four digits; None if none does."""
+def marks(checks: Checks, results: dict[str, Check]) -> Marks:
+    """What is kept of a call's checks."""
+    if results and [*results.values()].count(_GOOD) == len(results):  # nearly always
+        return Marks(_ALL_GOOD, dict.fromkeys(results, _GOOD.value), {})
     total = reached = _NOTHING
     for name, check in results.items():
         weight = checks.checks[name].weight
         total += weight
         reached += weight * check.value
-    return (reached / total).quantize(_QUALITY_STEP) if total else None
+    return Marks(
+        (reached / total).quantize(_QUALITY_STEP) if total else None,
+        {name: check.value for name, check in results.items()},
+        {name: redact(check.evidence) for name, check in results.items() if check.evidence},
+    )
 
 
 def _of_failure(failure: FailureFinding) -> dict[str, Check]:
@@ -174,6 +190,8 @@ def protocol_conformance(checks: Checks, call: Call, finish: str) -> Check | Non
     rules, exchange = checks.conformance, call.exchange
     if call.source not in rules.sources or exchange.ended is None:
         return None
+    if not exchange.findings:
+        return _GOOD
     counted = [name for name in exchange.findings if name not in rules.left_out]
     if not counted:
         return _GOOD

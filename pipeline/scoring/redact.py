@@ -7,6 +7,8 @@ like `Bearer` or `api_key=`. Ark's keys are UUIDs, as are request ids: those go 
 import re
 from collections.abc import Iterator
 
+from pipeline.scoring.words import AnyWord
+
 MASK = "[redacted]"
 
 _SHAPES = (
@@ -34,11 +36,11 @@ _PATTERN = (
 )
 _SECRET = re.compile(_PATTERN, re.ASCII)
 
-# Every secret has one of these signs near its beginning. Looking for them first, with plain searches,
-# makes long bodies cheap: they mostly hold none.
+# Every secret has one of these signs near its beginning. Looking for them first makes long bodies
+# cheap: they mostly hold none.
 _SIGNS = (
-    "sk-", "bce-v3/", "AK", "LTAI", "eyJ", "AIza",
-    "ghp", "gho", "ghs", "github_pat", "glpat", "hf_", "hf-", "xox",
+    "sk-", "bce-v3/", "ALTAK", "AKID", "AKLT", "AKIA", "LTAI", "eyJ", "AIza",
+    "ghp_", "ghp-", "gho_", "gho-", "ghs_", "ghs-", "github_pat", "glpat", "hf_", "hf-", "xox",
 )  # fmt: skip
 _SIGN_WORDS = ("authorization", "bearer", "key", "token", "secret", "passw", "appid")
 _WORD = re.compile(  # with what it must go on with; most do not
@@ -46,6 +48,7 @@ _WORD = re.compile(  # with what it must go on with; most do not
     rf"(?:[_\- ]?id)?(?:\ provided)?{_SIGN})",
     re.ASCII,
 )
+_ANY_SIGN = AnyWord((*map(str.lower, _SIGNS), *_SIGN_WORDS))
 _HEX_KEY = re.compile(r"\.(?<=[0-9a-f]{32}\.)")  # Zhipu's keys have no other sign
 _BEFORE, _AFTER = 48, 192  # how far a secret may reach to either side of its sign, runs not counted
 _RUN = re.compile(r"[A-Za-z0-9_\-.~+/=*]*")
@@ -53,6 +56,8 @@ _RUN = re.compile(r"[A-Za-z0-9_\-.~+/=*]*")
 
 def redact(text: str) -> str:
     """The text with every secret replaced by `[redacted]`; the words before it stay."""
+    if not _may_hold_one(text):
+        return text
     pieces: list[str] = []
     done = 0
     for begin, end in _places(text):
@@ -60,6 +65,11 @@ def redact(text: str) -> str:
             pieces += text[done : match.start()], match["words"] or "", MASK
             done = match.end()
     return "".join([*pieces, text[done:]]) if pieces else text
+
+
+def _may_hold_one(text: str) -> bool:
+    """False for nearly all texts: they hold no sign of a secret at all."""
+    return _ANY_SIGN.is_in(text.lower()) or ("." in text and _HEX_KEY.search(text) is not None)
 
 
 def redact_bytes(value: bytes) -> bytes:

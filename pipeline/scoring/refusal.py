@@ -11,7 +11,7 @@ import msgspec
 
 from pipeline.scoring.words import AnyWord
 
-_QUOTES = str.maketrans({"“": '"', "”": '"', "「": '"', "」": '"'})
+_QUOTES = "“”「」"
 _PART = re.compile(r"<(\w+)>")
 _SENTENCE = re.compile(r"[^.!?。！？\n]+")
 
@@ -36,6 +36,11 @@ class RefusalRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict
     patterns: ByLanguage
     not_spoken: tuple[str, ...]
     lookalikes: tuple[str, ...]
+
+    @cached_property
+    def sign(self) -> AnyWord:
+        """What every refusal holds one of."""
+        return AnyWord(self.signs.en + self.signs.zh)
 
     @cached_property
     def english_sign(self) -> AnyWord:
@@ -77,9 +82,11 @@ class RefusalRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict
 def refusal_in(rules: RefusalRules, text: str) -> str:
     """The words at the head of the text that refuse, "" if none do."""
     head = text[: rules.head_characters].lower().replace("’", "'")
-    if not rules.english_sign.is_in(head) and not rules.chinese_sign.is_in(head):
+    if not rules.sign.is_in(head):
         return ""
-    for sentence in _SENTENCE.findall(rules.aside.sub(" ", head.translate(_QUOTES))):
+    for quote in _QUOTES:
+        head = head.replace(quote, '"')
+    for sentence in _SENTENCE.findall(rules.aside.sub(" ", head)):
         found = _search(rules, sentence)
         if found and not rules.lookalike.search(sentence):
             return found[0].strip()

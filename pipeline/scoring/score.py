@@ -9,7 +9,8 @@
 Pure: the same bytes, received at the same time, under the same rules give the same rows.
 """
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import cached_property, lru_cache, partial
 from hashlib import sha256
 from operator import attrgetter
 
@@ -34,7 +35,7 @@ from pipeline.scoring.cost import charged_model, price_call
 from pipeline.scoring.failures import classify
 from pipeline.scoring.language import language_of_message
 from pipeline.scoring.pairs import AGREEMENT_VERSION, compare
-from pipeline.scoring.quality import Checks, check_call, quality
+from pipeline.scoring.quality import Checks, check_call, marks
 from pipeline.scoring.redact import redact, redact_bytes
 from pipeline.verdicts.plan import Plan
 
@@ -51,14 +52,30 @@ _WORDS = (
     "model", "finish_reason",
 )  # fmt: skip
 _ids, _words = attrgetter(*_IDS), attrgetter(*_WORDS)
+_NO_USAGE = Usage()
 
 
-class Rules(msgspec.Struct, frozen=True):
+class Who(msgspec.Struct, frozen=True):
+    """Whom a call went to, as far as its names tell."""
+
+    provider: str
+    region: str
+    flat_rate_plan: str
+    model: str
+    other_model: bool  # the answer names another model than the request
+
+
+class Rules(msgspec.Struct, frozen=True, dict=True):
     """Everything a score depends on besides the call."""
 
     catalog: Catalog
     checks: Checks
     plan: Plan | None = None
+
+    @cached_property
+    def who(self) -> Callable[[str, str, str, str, str], Who]:
+        """`who_is` under these rules; the same names come again and again."""
+        return lru_cache(maxsize=4096)(partial(who_is, self.catalog, self.plan))
 
 
 def score_message(
@@ -141,13 +158,10 @@ def _failed(row: ScoredCall) -> bool | None:
 def score_call(call: Call, received_at: int, rules: Rules) -> ScoredCall:
     """One call with its failure, cost and quality."""
     exchange, catalog = call.exchange, rules.catalog
-    named = rules.plan.provider_of(call.provider) if rules.plan else call.provider
-    who = catalog.resolve(named, call.host, call.path, exchange.request_model)
-    provider = who.provider_id or named
-    model = charged_model(catalog, provider, exchange.request_model, exchange.response_model)
-    workload, arm = _place(call, provider, model, rules.plan)
-    # A host that is nobody's, e.g. a proxy's, does not tell the region; the plan may.
-    region = who.region or (rules.plan.region_of(provider) if rules.plan else "")
+    models = exchange.request_model, exchange.response_model
+    who = rules.who(call.provider, call.host, call.path, *models)
+    provider = who.provider
+    workload, arm = _place(call, who, rules.plan)
     started_at, doubts = believed_start(call.started_at, received_at)
     duration_ms = _span(started_at, call.ended_at)
     first_token_ms = _span(started_at, call.first_token_at)
@@ -156,16 +170,17 @@ def score_call(call: Call, received_at: int, rules: Rules) -> ScoredCall:
     cost = price_call(
         catalog,
         provider=provider,
-        region=region,
-        plan=who.plan,
-        model=model,
+        region=who.region,
+        plan=who.flat_rate_plan,
+        model=who.model,
         usage=usage,
         at_ms=started_at,
     )
     finish = catalog.finish_class(provider, exchange.finish_reason) or ""
-    if call.source in rules.checks.conformance.sources:  # gateways rewrite names in their logs
-        call = with_model_finding(call, catalog, provider)
-    checks = check_call(rules.checks, call, failure, finish)
+    if who.other_model and call.source in rules.checks.conformance.sources:
+        call = _with_finding(call, "other_response_model")  # gateways rewrite names in their logs
+    kept = marks(rules.checks, check_call(rules.checks, call, failure, finish))
+    counted = usage or _NO_USAGE
     return ScoredCall(
         call_id=call.call_id,
         request_id=call.request_id,
@@ -183,12 +198,12 @@ def score_call(call: Call, received_at: int, rules: Rules) -> ScoredCall:
         shadow_of=call.shadow_of,
         provider=provider,
         host=call.host,
-        region=region,
-        flat_rate_plan=who.plan,
+        region=who.region,
+        flat_rate_plan=who.flat_rate_plan,
         protocol=call.protocol or "",
         request_model=exchange.request_model,
         response_model=exchange.response_model,
-        model=model,
+        model=who.model,
         started_at=started_at,
         time_to_first_token_ms=first_token_ms,
         duration_ms=duration_ms,
@@ -199,22 +214,22 @@ def score_call(call: Call, received_at: int, rules: Rules) -> ScoredCall:
         failure_code=failure.code if failure else "",
         failure_message=failure.message if failure else "",
         fault=failure.fault if failure else "",
-        input_tokens=usage.input_tokens if usage else None,
-        cache_read_input_tokens=usage.cache_read_input_tokens if usage else None,
-        cache_write_5m_input_tokens=usage.cache_write_5m_input_tokens if usage else None,
-        cache_write_1h_input_tokens=usage.cache_write_1h_input_tokens if usage else None,
-        output_tokens=usage.output_tokens if usage else None,
-        reasoning_output_tokens=usage.reasoning_output_tokens if usage else None,
-        usage_estimated=usage.estimated if usage else False,
+        input_tokens=counted.input_tokens,
+        cache_read_input_tokens=counted.cache_read_input_tokens,
+        cache_write_5m_input_tokens=counted.cache_write_5m_input_tokens,
+        cache_write_1h_input_tokens=counted.cache_write_1h_input_tokens,
+        output_tokens=counted.output_tokens,
+        reasoning_output_tokens=counted.reasoning_output_tokens,
+        usage_estimated=counted.estimated,
         cost=cost.amount,
         currency=cost.currency,
         price_id=cost.price_id,
         cost_estimated=cost.estimated,
         cost_unknown=cost.unknown,
         gateway_cost_usd=call.gateway_cost_usd,
-        quality=quality(rules.checks, checks),
-        checks={name: check.value for name, check in checks.items()},
-        evidence={name: redact(check.evidence) for name, check in checks.items() if check.evidence},
+        quality=kept.quality,
+        checks=kept.values,
+        evidence=kept.evidence,
         checks_version=rules.checks.version,
         findings=call.exchange.findings,
         doubts=(
@@ -225,6 +240,34 @@ def score_call(call: Call, received_at: int, rules: Rules) -> ScoredCall:
         ),
         language=language_of_message(exchange.prompt),
         tools_called=_tools_called(exchange),
+    )
+
+
+def who_is(
+    catalog: Catalog,
+    plan: Plan | None,
+    provider: str,
+    host: str,
+    path: str,
+    request_model: str,
+    response_model: str,
+) -> Who:
+    """Whom a call went to, by what the plan and the catalog make of the names it came with.
+
+    That the answer names another model is told only of models the catalog knows: it knows which
+    names (aliases, dated versions) are of one model.
+    """
+    named = plan.provider_of(provider) if plan else provider
+    at = catalog.resolve(named, host, path, request_model)
+    provider = at.provider_id or named
+    asked, came = (catalog.model(provider, name) for name in (request_model, response_model))
+    return Who(
+        provider=provider,
+        # A host that is nobody's, e.g. a proxy's, does not tell the region; the plan may.
+        region=at.region or (plan.region_of(provider) if plan else ""),
+        flat_rate_plan=at.plan,
+        model=charged_model(catalog, provider, request_model, response_model),
+        other_model=bool(asked and came and asked.id != came.id),
     )
 
 
@@ -257,28 +300,17 @@ def believed_usage(call: Call) -> tuple[Usage | None, tuple[str, ...]]:
     return usage, ("bad_token_count",) if "bad_token_count" in call.exchange.findings else ()
 
 
-def with_model_finding(call: Call, catalog: Catalog, provider: str) -> Call:
-    """The call, with a finding if its answer names a model that is not the one asked for.
-
-    Names of one model (aliases, dated versions) are told by the catalog; it is not said of others.
-    """
+def _with_finding(call: Call, finding: str) -> Call:
     exchange = call.exchange
-    if exchange.response_model in ("", exchange.request_model):
-        return call
-    asked = catalog.model(provider, exchange.request_model)
-    came = catalog.model(provider, exchange.response_model)
-    if not asked or not came or asked.id == came.id:
-        return call
-    findings = (*exchange.findings, "other_response_model")
-    return msgspec.structs.replace(
-        call, exchange=msgspec.structs.replace(exchange, findings=findings)
-    )
+    exchange = msgspec.structs.replace(exchange, findings=(*exchange.findings, finding))
+    return msgspec.structs.replace(call, exchange=exchange)
 
 
 def without_keys(row: ScoredCall) -> ScoredCall:
     """The row with keys blanked out of everything a caller or a gateway could name."""
     ids, words = _ids(row), _words(row)
-    if _has_no_keys((*words, *row.tags, *row.tags.values())) and _is_clean(ids):
+    everything = "\n".join((*ids, *words, *row.tags, *row.tags.values()))
+    if redact(everything) == everything:
         return row
     return msgspec.structs.replace(
         row,
@@ -288,25 +320,18 @@ def without_keys(row: ScoredCall) -> ScoredCall:
     )
 
 
-def _is_clean(texts: tuple[str, ...]) -> bool:
-    everything = "\n".join(texts)
-    return redact(everything) == everything
-
-
-_has_no_keys = lru_cache(maxsize=4096)(_is_clean)  # names and tags repeat from call to call
-
-
 def _hidden(id: str) -> str:
     """The id; one that looks like a key as a hash, so that two of them are not taken for one."""
     return id if redact(id) == id else f"redacted-{sha256(id.encode()).hexdigest()[:32]}"
 
 
-def _place(call: Call, provider: str, model: str, plan: Plan | None) -> tuple[str, Arm]:
+def _place(call: Call, who: Who, plan: Plan | None) -> tuple[str, Arm]:
     """The workload and the arm: what the record says, else what the plan makes of it."""
     workload = plan.workload_of(call) if plan else call.workload
     if call.arm is not Arm.NONE or plan is None:
         return workload, call.arm
-    return workload, plan.arm_of(workload, provider, (call.exchange.request_model, model))
+    models = call.exchange.request_model, who.model
+    return workload, plan.arm_of(workload, who.provider, models)
 
 
 def _span(start: int, end: int | None) -> int | None:
