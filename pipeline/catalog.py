@@ -225,6 +225,14 @@ class Catalog:
         self._sites = {entry.host: site for entry, site in sites if entry.host}
         self._domains = [("." + entry.suffix, site) for entry, site in sites if entry.suffix]
         self._speakers = {id: self._who_speaks(id) for id in ("", *self.providers)}
+        self._finish_reasons = {
+            id: {
+                word: meaning
+                for provider in reversed(speakers)  # the first one's meaning holds
+                for word, meaning in provider.file.finish_reasons.items()
+            }
+            for id, speakers in self._speakers.items()
+        }
 
     def provider(self, name: str) -> Provider | None:
         """The provider with that id, or that LiteLLM, OpenTelemetry or genai-prices call so."""
@@ -300,10 +308,8 @@ class Catalog:
 
     def finish_class(self, provider_id: str, finish_reason: str) -> FinishClass | None:
         """What a finish reason means at that provider, else where its word comes from; or None."""
-        for provider in self.speakers(provider_id):
-            if found := provider.file.finish_reasons.get(finish_reason):
-                return found
-        return None
+        meanings = self._finish_reasons.get(provider_id) or self._finish_reasons[""]
+        return meanings.get(finish_reason)
 
     def speakers(self, provider_id: str) -> tuple[Provider, ...]:
         """Whose words the provider's answers may use: its own, then the protocols' definers'."""
