@@ -61,7 +61,7 @@ class Arm(StrEnum):
     NONE = ""
 
 
-class Usage(msgspec.Struct, frozen=True, kw_only=True):
+class Usage(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Token counts in OpenTelemetry's sense: `input_tokens` is the total, cached tokens included.
 
     Cache reads and writes are parts of `input_tokens`; reasoning is part of `output_tokens`.
@@ -85,7 +85,7 @@ class Tool(msgspec.Struct, frozen=True):
     schema: dict[str, Any] | None = None
 
 
-class ToolCall(msgspec.Struct, frozen=True):
+class ToolCall(msgspec.Struct, frozen=True, gc=False):
     """A tool call in the answer; `arguments` is the JSON text exactly as it came."""
 
     id: str
@@ -93,7 +93,7 @@ class ToolCall(msgspec.Struct, frozen=True):
     arguments: str
 
 
-class VendorError(msgspec.Struct, frozen=True):
+class VendorError(msgspec.Struct, frozen=True, gc=False):
     """An error in the vendor's own words, from an error body or from inside a 200 answer."""
 
     code: str = ""
@@ -196,7 +196,7 @@ class Ignored(msgspec.Struct, frozen=True):
     detail: str  # one sentence for a person
 
 
-class Cost(msgspec.Struct, frozen=True, kw_only=True):
+class Cost(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What a call cost by the price list in force, in the list's own currency.
 
     `unknown` names why there is no amount ("" when there is one): "unknown_model", "no_price",
@@ -210,7 +210,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     unknown: str = ""
 
 
-class Check(msgspec.Struct, frozen=True):
+class Check(msgspec.Struct, frozen=True, gc=False):
     """One quality check that applied: 1 is good, 0 is bad; evidence is short and redacted."""
 
     value: Decimal

@@ -30,7 +30,7 @@ class Line(msgspec.Struct, frozen=True):
     amount: Decimal
 
 
-class Parts(msgspec.Struct, frozen=True):
+class Parts(msgspec.Struct, frozen=True, gc=False):
     """A call's tokens in disjoint parts; `certain` is False if the counts had to be cut."""
 
     uncached: int

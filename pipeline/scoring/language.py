@@ -87,7 +87,7 @@ def _prose(text: str) -> str:
     return _LINE_OF_CODE.sub(" ", text) if "{" in text or ";" in text else text
 
 
-class _Told(msgspec.Struct, frozen=True):
+class _Told(msgspec.Struct, frozen=True, gc=False):
     """What a text's scripts tell."""
 
     main: str  # the script with most of the units, "" if none is clearly ahead

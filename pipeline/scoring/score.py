@@ -51,7 +51,7 @@ _WORDS = (
     "workload", "app", "team", "stage", "provider", "host", "request_model", "response_model",
     "model", "finish_reason",
 )  # fmt: skip
-_ids, _words = attrgetter(*_IDS), attrgetter(*_WORDS)
+_named = attrgetter(*_IDS, *_WORDS)
 _NO_USAGE = Usage()
 
 
@@ -308,15 +308,16 @@ def _with_finding(call: Call, finding: str) -> Call:
 
 def without_keys(row: ScoredCall) -> ScoredCall:
     """The row with keys blanked out of everything a caller or a gateway could name."""
-    ids, words = _ids(row), _words(row)
-    everything = "\n".join((*ids, *words, *row.tags, *row.tags.values()))
+    everything = "\n".join(_named(row))
+    if row.tags:
+        everything = "\n".join((everything, *row.tags, *row.tags.values()))
     if redact(everything) == everything:
         return row
     return msgspec.structs.replace(
         row,
         tags={redact(name): redact(value) for name, value in row.tags.items()},
-        **{name: _hidden(id) for name, id in zip(_IDS, ids, strict=True)},
-        **{name: redact(text) for name, text in zip(_WORDS, words, strict=True)},
+        **{name: _hidden(getattr(row, name)) for name in _IDS},
+        **{name: redact(getattr(row, name)) for name in _WORDS},
     )
 
 
