@@ -15,18 +15,16 @@ _SAMPLE = 800  # characters: enough to tell a script, and few enough to stay che
 _CLEAR = 0.8  # the share of a text that its main script must have
 _A_FEW = 6.0  # units
 _JAPANESE = 0.1  # the share of kana from which Chinese characters count as Japanese
-_SCRIPTS = {  # a run of each
-    "zh": re.compile("[\u3400-\u9fff]+"),
+_CHINESE = re.compile("[\u3400-\u9fff]+")
+_SCRIPTS = {  # the others: a run of each
     "latin": re.compile("[A-Za-z\u00c0-\u024f]+"),
     "ja": re.compile("[\u3040-\u30ff]+"),
     "ko": re.compile("[\uac00-\ud7af]+"),
     "ru": re.compile("[\u0400-\u04ff]+"),
     "ar": re.compile("[\u0600-\u06ff]+"),
 }
-_COMMON = ("zh", "latin")
-_RARE = re.compile("[\u3040-\u30ff\uac00-\ud7af\u0400-\u04ff\u0600-\u06ff]")  # any of the others
+_RARE = re.compile("[\u3040-\u30ff\uac00-\ud7af\u0400-\u04ff\u0600-\u06ff]")  # any but latin
 _LETTER = re.compile("[A-Za-z]")
-_WITHOUT_SPACES = ("zh", "ja")  # counted by characters; all others by words
 _WORD = 1.5  # a word weighs about as much as one and a half Chinese characters
 _NOT_PROSE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`|https?://\S+", re.DOTALL)
 _LINE_OF_CODE = re.compile(r"^.*(?:[{};]|\)\s*:|=>|</?\w+>)\s*$", re.MULTILINE)
@@ -107,13 +105,19 @@ def _told(text: str) -> _Told:
 
 
 def _units(text: str) -> dict[str, float]:
-    """How much of each script a text holds; scripts it has nothing of are left out."""
+    """How much of each script a text holds; scripts it has nothing of are left out.
+
+    Chinese and Japanese have no spaces: their units are characters, those of all others words.
+    """
     if text.isascii():
         return {"latin": len(text.split()) * _WORD} if _LETTER.search(text) else {}
     found: dict[str, float] = {}
-    for name in _SCRIPTS if _RARE.search(text) else _COMMON:
-        if runs := _SCRIPTS[name].findall(text):
-            found[name] = len("".join(runs)) if name in _WITHOUT_SPACES else len(runs) * _WORD
+    rest, runs = _CHINESE.subn(" ", text)
+    if runs:
+        found["zh"] = len(text) - len(rest) + runs
+    for name in _SCRIPTS if _RARE.search(rest) else ("latin",):
+        if words := _SCRIPTS[name].findall(rest):
+            found[name] = len("".join(words)) if name == "ja" else len(words) * _WORD
     if found.get("ja", 0) > _JAPANESE * found.get("zh", 0):
         found["ja"] += found.pop("zh", 0)
     return found
