@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, repeat
+from itertools import chain, islice, repeat
 from typing import TypeVar
 
 import msgspec
@@ -200,7 +200,8 @@ class Intake:
         state.next_offset = batch.offset_to + 1
         state.claimed_to = None
         state.recent_ids.update(fresh)
-        for old in list(state.recent_ids)[: max(0, len(state.recent_ids) - self.remembered_ids)]:
+        too_many = max(0, len(state.recent_ids) - self.remembered_ids)
+        for old in list(islice(state.recent_ids, too_many)):
             del state.recent_ids[old]
         rejected = sum(isinstance(item.record, Rejected) for item in batch.records)
         self.counts.batches += 1

@@ -1,28 +1,57 @@
 """Messages on their way to the store: one lane per Kafka partition, each gathered into large batches.
 
 A lane stores one batch at a time, so that its messages stay in order; several lanes work side by
-side, and what arrives meanwhile makes the next batch larger. Knows neither Faust nor the store.
+side, and what arrives meanwhile makes the next batch larger. What comes slowly is gathered for a
+while, since each insert has its price; what comes fast is not: it would only get older. Knows
+neither Faust nor the store.
 """
 
 import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable, Hashable, Sequence
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 Message = TypeVar("Message")
 Key = TypeVar("Key", bound=Hashable)
 
 MOST_WAITING_BYTES = 64 * 1024 * 1024
+ENOUGH_BYTES = 256 * 1024  # some 200 calls: of 2,000 a second, two batches a second and partition
 STORING_AT_ONCE = 2  # one lane is scored while another one's insert is under way
 
 
 class _Lane(Generic[Message]):
     def __init__(self) -> None:
         self.waiting: list[Message] = []
-        self.arrived = asyncio.Event()
+        self.arrived = asyncio.Event()  # since the last batch was taken
+        self.arrived_at = 0.0  # the first of them
+        self.bytes = 0  # of them
+        self.enough = asyncio.Event()
+
+    def add(self, message: Message, size: int) -> None:
+        self.waiting.append(message)
+        if not self.arrived.is_set():
+            self.arrived_at = asyncio.get_running_loop().time()
+            self.arrived.set()
+        self.bytes += size
+        if self.bytes >= ENOUGH_BYTES:
+            self.enough.set()
+
+    async def gathered(self, seconds: float) -> None:
+        """Returns when the first message that arrived has waited that long, or enough others came."""
+        await self.arrived.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(self.arrived_at + seconds):
+                await self.enough.wait()
+
+    def take(self) -> list[Message]:
+        taken, self.waiting, self.bytes = self.waiting, [], 0
+        self.arrived.clear()
+        self.enough.clear()
+        return taken
 
 
 class Lanes(Generic[Key, Message]):
-    """Gathers what arrives for `seconds` and gives it to `store`, which returns what must come again."""
+    """Gathers what arrives for at most `seconds` and gives it to `store`, which returns what must come again."""
 
     def __init__(
         self,
@@ -46,9 +75,9 @@ class Lanes(Generic[Key, Message]):
                 if lane is None:
                     lane = self._lanes[key] = _Lane()
                     tasks.create_task(self._work(key, lane))
-                lane.waiting.append(message)
-                lane.arrived.set()
-                self._bytes += self._size(message)
+                size = self._size(message)
+                lane.add(message, size)
+                self._bytes += size
                 while self._bytes > MOST_WAITING_BYTES:
                     self._room.clear()
                     await self._room.wait()
@@ -56,16 +85,13 @@ class Lanes(Generic[Key, Message]):
     def clear(self) -> None:
         """Forgets what waits; what is being stored goes on."""
         for lane in self._lanes.values():
-            self._left(lane.waiting)
-            lane.waiting = []
+            self._left(lane.take())
 
     async def _work(self, key: Key, lane: _Lane[Message]) -> None:
-        while await lane.arrived.wait():
-            await asyncio.sleep(self._seconds)
+        while True:
+            await lane.gathered(self._seconds)
             async with self._storing:
-                lane.arrived.clear()
-                taken, lane.waiting = lane.waiting, []
-                if taken:
+                if taken := lane.take():
                     again = await self._store(key, taken)
                     lane.waiting[:0] = again
                     self._bytes += sum(map(self._size, again))

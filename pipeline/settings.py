@@ -85,7 +85,7 @@ class Settings:
     )
     batch_calls: int = _setting(2_500, "calls the worker stores in one insert, at most")
     batch_ms: int = _setting(
-        1000, "how long the worker gathers calls before an insert, milliseconds"
+        1000, "how long the worker gathers calls at most before an insert, milliseconds"
     )
     recent_ids: int = _setting(200_000, "call ids remembered per partition to drop repeated ones")
     report_currency: str = _setting("USD", "currency of sums on the pages: USD or CNY")

@@ -84,6 +84,7 @@ def run(settings: Settings, cluster: str) -> None:
     """Runs a worker until SIGTERM or SIGINT; ends the process."""
     gc.set_threshold(100_000, 20, 20)  # rows are many small objects that hold no cycles
     app = create_app(settings, cluster)
+    gc.freeze()  # what lives as long as the worker need not be looked through again and again
     faust.Worker(app, loglevel="INFO", redirect_stdouts=False).execute_from_commandline()
 
 

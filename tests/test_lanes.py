@@ -80,6 +80,36 @@ async def test_each_lane_keeps_its_order_and_what_arrives_meanwhile_is_one_batch
     assert [batch for lane, batch in store.batches if lane == "a"] == [[1], [2, 3, 4]]
 
 
+async def test_what_comes_slowly_is_gathered_until_there_is_enough(monkeypatch):
+    monkeypatch.setattr(lanes, "ENOUGH_BYTES", 6)
+    source, store = Source(), Store()
+    between = Lanes(key=lambda m: m[0], size=lambda m: m[1], store=store, seconds=3600)
+    task = asyncio.create_task(between.run(source))
+    for expected in ([1, 2, 3], [5, 2]):
+        for number in expected[:-1]:
+            source.give("a", number)
+            source.give("b", 1)
+        await until(source.queue.empty)
+        assert store.stored("a") + store.stored("b") in ([], [1, 2, 3])
+        source.give("a", expected[-1])
+        await until(lambda batch=expected: ("a", batch) in store.batches)
+    assert store.stored("b") == []
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_what_is_left_over_is_not_tried_again_before_more_arrives(running):
+    source, store, _, _ = running
+    store.leaves_over = {("a", 1)}
+    source.give("a", 1)
+    await until(lambda: store.batches == [("a", [])])
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert store.batches == [("a", [])]
+    source.give("a", 2)
+    await until(lambda: store.stored("a") == [1, 2])
+
+
 async def test_only_some_lanes_store_at_once(running):
     source, store, _, _ = running
     store.open.clear()
