@@ -14,7 +14,7 @@ from records import STARTED, anthropic_record
 import pipeline
 from pipeline.calls import Ignored, Rejected, ScoredCall
 from pipeline.catalog import load_catalog
-from pipeline.formats import FORMATS, read_message
+from pipeline.formats import FORMATS, read_message, recognise
 from pipeline.formats.cutover import encode
 from pipeline.rules import load_checks
 from pipeline.scoring.score import Rules, score_message
@@ -100,6 +100,15 @@ def test_a_record_cut_at_any_byte_is_rejected() -> None:
 def test_one_bad_line_does_not_spoil_its_neighbours() -> None:
     found = score_message(b"\n".join([LINE, LINE[:50], LINE]), RECEIVED, RULES)
     assert [type(record) for record in found] == [ScoredCall, Rejected, ScoredCall]
+
+
+def test_a_message_is_of_the_format_of_its_first_line_that_can_be_told() -> None:
+    """Whatever a later line quotes, and whether the first is a record or its beginning alone."""
+    kong = b'{"request":{"uri":"/v1/responses"},"latencies":{},"tries":[],"started_at":1}'
+    quoting = kong[:-1] + b',"call_type":1,"startTime":1}'
+    assert recognise(kong + b"\n" + quoting) is FORMATS["kong"]
+    assert recognise(b"{}\n" + kong) is FORMATS["kong"]
+    assert recognise(kong.replace(b',"latencies"', b'\n,"latencies"')) is FORMATS["kong"]
 
 
 def test_the_last_of_two_equal_keys_holds_and_unknown_ones_are_passed_over() -> None:

@@ -81,7 +81,13 @@ def read_message(value: bytes | None, name: str = "") -> list[Call | Rejected | 
 
 
 def recognise(value: bytes) -> Format | None:
-    """The first format that takes these bytes for its own."""
+    """The format of the first line where that is a whole record, as all of a message are alike."""
+    first = value[: value.find(b"\n") + 1].strip()
+    whole = first.startswith(b"{") and first.endswith(b"}")
+    return (_first_to_take(first) if whole else None) or _first_to_take(value)
+
+
+def _first_to_take(value: bytes) -> Format | None:
     return next((format for format in FORMATS.values() if format.detect(value)), None)
 
 

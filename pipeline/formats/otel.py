@@ -83,7 +83,7 @@ _PYTHON_SESSION = re.compile(r"'session_id': '([^']+)'")
 _INDEX = re.compile(r"(\d{1,4})\.(.+)")
 
 
-class Value(msgspec.Struct):
+class Value(msgspec.Struct, gc=False):
     """An attribute's value; integers may be text, and all may be missing."""
 
     stringValue: Any = None
@@ -94,31 +94,31 @@ class Value(msgspec.Struct):
     kvlistValue: "Pairs | None" = None
 
 
-class Values(msgspec.Struct):
+class Values(msgspec.Struct, gc=False):
     values: list[Value] = []
 
 
-class Attribute(msgspec.Struct):
+class Attribute(msgspec.Struct, gc=False):
     key: str
     value: Value | None = None
 
 
-class Pairs(msgspec.Struct):
+class Pairs(msgspec.Struct, gc=False):
     values: list[Attribute] = []
 
 
-class Event(msgspec.Struct):
+class Event(msgspec.Struct, gc=False):
     name: str = ""
     timeUnixNano: Any = None
     attributes: list[Attribute] = []
 
 
-class Status(msgspec.Struct):
+class Status(msgspec.Struct, gc=False):
     code: Any = None
     message: str = ""
 
 
-class Span(msgspec.Struct):
+class Span(msgspec.Struct, gc=False):
     """The fields of a span that are read. Ids are kept as they come, hex or base64."""
 
     traceId: str = ""
@@ -131,25 +131,25 @@ class Span(msgspec.Struct):
     status: Status | None = None
 
 
-class Scope(msgspec.Struct):
+class Scope(msgspec.Struct, gc=False):
     name: str = ""
 
 
-class Resource(msgspec.Struct):
+class Resource(msgspec.Struct, gc=False):
     attributes: list[Attribute] = []
 
 
-class ScopeSpans(msgspec.Struct):
+class ScopeSpans(msgspec.Struct, gc=False):
     spans: list[Span] = []
     scope: Scope | None = None
 
 
-class ResourceSpans(msgspec.Struct):
+class ResourceSpans(msgspec.Struct, gc=False):
     scopeSpans: list[ScopeSpans] = []
     resource: Resource | None = None
 
 
-class Document(msgspec.Struct):
+class Document(msgspec.Struct, gc=False):
     """What `read` is given: a document with one span at most, or a bare one, without ids, as `span`.
 
     `told_by` is the name of another span that tells of the same call.
@@ -163,21 +163,21 @@ class Document(msgspec.Struct):
     resourceLogs: msgspec.Raw = msgspec.Raw()
 
 
-class _ScopeSpans(msgspec.Struct):
+class _ScopeSpans(msgspec.Struct, gc=False):
     spans: list[msgspec.Raw] = []
     scope: msgspec.Raw = msgspec.Raw(b"{}")
 
 
-class _ResourceSpans(msgspec.Struct):
+class _ResourceSpans(msgspec.Struct, gc=False):
     scopeSpans: list[_ScopeSpans] = []
     resource: msgspec.Raw = msgspec.Raw(b"{}")
 
 
-class _Document(msgspec.Struct):
+class _Document(msgspec.Struct, gc=False):
     resourceSpans: list[_ResourceSpans] = []
 
 
-class _Kin(msgspec.Struct):
+class _Kin(msgspec.Struct, gc=False):
     spanId: str = ""
     parentSpanId: str = ""
 

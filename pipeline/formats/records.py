@@ -7,6 +7,7 @@ means, or None. Headers are looked into for labels only and never kept: they hol
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from hashlib import blake2b
 from math import isfinite
 from typing import Any, NamedTuple
@@ -54,13 +55,14 @@ def split_records(value: bytes) -> list[bytes]:
 
 def text(value: Any) -> str:
     """A name or an id as text; "" where a gateway writes "-" or something else."""
-    found = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
-    return "" if found in _NOTHING else found
+    if isinstance(value, str):
+        return "" if value == "-" else value
+    return str(value) if type(value) is int else ""
 
 
 def number(value: Any) -> float | None:
     """A finite number, also one written as text."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    if value is None or isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
         found = float(value)
@@ -118,19 +120,23 @@ def moment(value: Any) -> int | None:
         return None
     try:
         parsed = datetime.fromisoformat(written)
-        return round(parsed.replace(tzinfo=parsed.tzinfo or UTC).timestamp() * 1000)
+        if parsed.tzinfo is None:
+            parsed = parsed.replace(tzinfo=UTC)
+        return round(parsed.timestamp() * 1000)
     except (ValueError, OverflowError):
         raise msgspec.ValidationError(f"not a time: {written[:40]!r}") from None
 
 
 def milliseconds(value: Any) -> int | None:
     """A time or a span that is a number of milliseconds; None for negative ones."""
-    found = number(value)
+    found = value if type(value) is int else number(value)
     return round(found) if found is not None and 0 <= found < 2**53 else None
 
 
 def when(value: Any) -> int | None:
     """A time given as UTC ms or in ISO's form. Raises ValidationError for other text."""
+    if isinstance(value, str) and ":" in value:  # no number has one
+        return moment(value)
     return milliseconds(value) if number(value) is not None else moment(value)
 
 
@@ -141,7 +147,7 @@ def later(start: int | None, span: int | None) -> int | None:
 
 def status(value: Any) -> int | None:
     """An HTTP status; 0 is what proxies write when there was none."""
-    found = number(value)
+    found = value if type(value) is int else number(value)
     return int(found) if found is not None and 100 <= found < 1000 else None
 
 
@@ -153,8 +159,14 @@ def usd(value: Any) -> Decimal | None:
 
 def url(value: Any) -> tuple[str, str]:
     """Host and path of an address, without what follows a "?"; ("", "") if it is none."""
+    address = text(value)
+    return _url(address) if address else ("", "")
+
+
+@lru_cache(maxsize=1024)  # a gateway sends to few addresses
+def _url(address: str) -> tuple[str, str]:
     try:
-        parts = urlsplit(text(value))
+        parts = urlsplit(address)
         return parts.hostname or "", parts.path
     except ValueError:
         return "", ""
@@ -206,17 +218,25 @@ class Labels(NamedTuple):
     tags: dict[str, str] = {}
 
 
+_NO_LABELS = Labels()
+
+
 def labels(headers: Mapping[str, Any]) -> Labels:
     """The labels among logged headers; every other header is passed over."""
+    if not headers:
+        return _NO_LABELS
     found = {
         name.lower(): as_text(value) for name, value in headers.items() if isinstance(name, str)
     }
-    conversation = (found.get(name, "") for name in CONVERSATION_HEADERS)
+    conversation = ""
+    for name in CONVERSATION_HEADERS:
+        if conversation := found.get(name, ""):
+            break
     return Labels(
         workload=found.get("x-cutover-workload", ""),
         app=found.get("x-cutover-app", ""),
         team=found.get("x-cutover-team", ""),
-        conversation_id=next(filter(None, conversation), ""),
+        conversation_id=conversation,
         tags={n.removeprefix(_TAG): v for n, v in found.items() if n.startswith(_TAG)},
     )
 

@@ -75,13 +75,20 @@ def read_parsed(
 ) -> Exchange:
     """Both sides of a call from the JSON a gateway logged; streams it has already put together.
 
-    Such a record cannot tell whether a stream was cut off, so `ended` is True or None.
+    Such a record cannot tell whether a stream was cut off, so `ended` is True or None; and what is
+    wrong in it may be the gateway's own doing, so it has no findings.
     """
-    response = response or {}
-    answer = _READERS[protocol].answer(response)
-    body = _Body(response, response, bool(answer["finish_reason"]) or None)
-    ask = asked(request or {})
-    return _read(protocol, request, ask, body, answer, in_band=False, findings=[])
+    response, reader, ask = response or {}, _READERS[protocol], asked(request or {})
+    answer = reader.answer(response)
+    if request is None:
+        ask["stream"] = None
+    return Exchange(
+        **ask,
+        **answer,
+        usage=told(reader.usage(response, [])) if "usage" in response else None,
+        error=vendor_error(response, in_band=False),
+        ended=bool(answer["finish_reason"]) or None,
+    )
 
 
 def _body(reader: Reader, raw: bytes, http_status: int | None) -> _Body:
