@@ -15,6 +15,8 @@ import yaml
 
 T = TypeVar("T")
 Step = str | int
+# libyaml's parser where PyYAML comes with it: the catalog is read at every start, ten times faster.
+_LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 _STEP = re.compile(r"\.(\w+)|\[(\d+)\]|(\[\.\.\.\])|`key`")
 _UNKNOWN_FIELD = re.compile(r"unknown field `(.+?)`")
 
@@ -85,7 +87,7 @@ def load(path: Path, type: type[T]) -> T:
 def read(path: Path) -> Document:
     """The file's plain values with their lines. Raises BadFile if it is missing or is not YAML."""
     try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=_LOADER)
     except OSError as error:
         raise BadFile(path, 1, f"cannot be read ({error.strerror}); check the path") from None
     except UnicodeDecodeError:
