@@ -14,8 +14,8 @@ demo: .venv/runtime ## run the whole service on this machine with live made-up t
 up: .venv/runtime ## run the whole service on this machine for your own traffic
 	$(BIN)/cutover up
 
-test: .venv/dev ## run the tests
-	$(BIN)/python -m pytest
+test: .venv/dev ## run the tests, several files at a time
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 nightly: .venv/dev ## 10,000 examples of each property of reading and scoring, 200,000 broken records
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest tests/test_formats.py tests/test_protocols.py \

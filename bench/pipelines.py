@@ -94,7 +94,7 @@ def servers(broker: str, folder: Path) -> Iterator[Settings]:
     """A broker and the store, on this machine."""
     with ExitStack() as up:
         kafka = up.enter_context(
-            running(apache(folder / "kafka") if broker == "apache" else embedded())
+            running(apache(folder / "kafka", ()) if broker == "apache" else embedded())
         )
         port = free_port(28123)
         argv = [sys.executable, "-m", "pipeline.embedded.clickhouse"]

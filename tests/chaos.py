@@ -29,8 +29,8 @@ from unittest.mock import patch
 import faulty_store
 from faulty_store import FaultyStore
 from kafka_brokers import Broker, apache, embedded, running
+from ports import own_port
 from records import anthropic_record
-from tapping import free_port
 from workers import Worker
 
 from pipeline import kafka
@@ -113,7 +113,7 @@ class Store:
     """The embedded ClickHouse endpoint as a process that can be killed and started again."""
 
     def __init__(self, data: Path) -> None:
-        self.port = free_port()
+        self.port = own_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._argv = [
             sys.executable, "-m", "pipeline.embedded.clickhouse",
@@ -289,7 +289,7 @@ async def chaos(
     settings = replace(
         Settings(), data=folder, plan=folder / "plan.yml", kafka=broker.address, clickhouse_url=store.url,
         calls_topic=f"calls-{name}", rejected_topic=f"rejected-{name}", events_topic=f"events-{name}",
-        consumer_group=f"worker-{name}", worker_port=free_port(), spool_bytes=ROOM,
+        consumer_group=f"worker-{name}", worker_port=own_port(), spool_bytes=ROOM,
     )  # fmt: skip
     async with AsyncExitStack() as up:
         up.enter_context(patch.object(kafka, "WAITING_BYTES", ROOM))

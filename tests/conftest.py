@@ -15,8 +15,9 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from copies import copy_database
 from kafka_brokers import apache_broker, embedded_broker
-from tapping import free_port
+from ports import own_port
 
 from pipeline.catalog import Catalog, load_catalog
 from pipeline.embedded.supervisor import http_ready
@@ -36,6 +37,26 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+# Files whose tests take long, the longest first: begun early, they do not keep the others waiting.
+LONG = (
+    "test_worker", "test_chaos", "test_litellm_callback", "test_system", "test_dashboard_browser",
+    "test_rolling_update", "test_rejected", "test_judge_takeover", "test_producer", "test_replay",
+    "test_tap_logs", "test_embedded_broker", "test_dashboard_pages", "test_report",
+    "test_verdict_error_rates", "test_intake", "test_kafka", "test_migrate",
+)  # fmt: skip
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: tests with servers wait half of the time."""
+    return min((os.cpu_count() or 1) + 1, 6)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Beside others, long files come first; alone, tests stay in their order, the quick ones among them."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        rank = {name: place for place, name in enumerate(LONG)}
+        items.sort(key=lambda item: rank.get(item.path.stem, len(LONG)))
 
 
 @contextmanager
@@ -59,7 +80,7 @@ async def until(ready, child: subprocess.Popen[bytes]) -> None:
 @pytest.fixture(scope="session")
 def clickhouse_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of an embedded ClickHouse endpoint."""
-    port, data = free_port(), tmp_path_factory.mktemp("clickhouse")
+    port, data = own_port(), tmp_path_factory.mktemp("clickhouse")
     with process("pipeline.embedded.clickhouse", "--port", str(port), "--data", str(data)) as child:
         url = f"http://127.0.0.1:{port}"
         asyncio.run(until(lambda: http_ready(f"{url}/ping"), child))
@@ -77,17 +98,28 @@ def rules(catalog: Catalog) -> Rules:
     return Rules(catalog=catalog, checks=load_checks())
 
 
-@pytest.fixture
-def store_settings(clickhouse_url: str, catalog: Catalog, tmp_path: Path) -> Settings:
-    """Settings with a migrated database of the test's own."""
+@pytest.fixture(scope="session")
+def migrated(clickhouse_url: str, catalog: Catalog) -> Settings:
+    """Settings with a database that was migrated and is only read."""
     settings = replace(
         Settings(),
-        data=tmp_path,
-        plan=tmp_path / "plan.yml",
         clickhouse_url=clickhouse_url,
-        clickhouse_database=f"test_{uuid.uuid4().hex[:12]}",
+        clickhouse_database=f"migrated_{uuid.uuid4().hex[:12]}",
     )
     migrate(settings, catalog)
+    return settings
+
+
+@pytest.fixture
+def store_settings(migrated: Settings, tmp_path: Path) -> Settings:
+    """Settings with a migrated database of the test's own."""
+    settings = replace(
+        migrated,
+        data=tmp_path,
+        plan=tmp_path / "plan.yml",
+        clickhouse_database=f"test_{uuid.uuid4().hex[:12]}",
+    )
+    copy_database(migrated, settings.clickhouse_database)
     return settings
 
 
@@ -99,17 +131,25 @@ def store(store_settings: Settings) -> Iterator[Client]:
         client.command(f"DROP DATABASE `{store_settings.clickhouse_database}`")
 
 
-@pytest.fixture(scope="session", params=["embedded", "apache"])
-def kafka(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
-    """Bootstrap address of a broker; tests that use it run on the embedded one and on Apache Kafka."""
-    if request.param == "embedded":
-        with embedded_broker() as address:
-            yield address
-    else:
-        with apache_broker(tmp_path_factory.mktemp("kafka")) as address:
-            yield address
+@pytest.fixture(scope="session")
+def embedded_kafka() -> Iterator[str]:
+    with embedded_broker() as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def apache_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with apache_broker(tmp_path_factory.mktemp("kafka")) as address:
+        yield address
+
+
+@pytest.fixture(params=["embedded", "apache"])
+def kafka(request: pytest.FixtureRequest) -> str:
+    """Bootstrap address of a broker; tests that use it run on the embedded one and on Apache Kafka.
+
+    Not of the session itself: its tests would be run broker by broker, torn from their files.
+    """
+    return str(request.getfixturevalue(f"{request.param}_kafka"))
 
 
 @pytest.fixture
@@ -124,7 +164,7 @@ def kafka_settings(store_settings: Settings, kafka: str) -> Settings:
         feedback_topic=f"feedback-{name}",
         events_topic=f"events-{name}",
         consumer_group=f"worker-{name}",
-        worker_port=free_port(),
+        worker_port=own_port(),
     )
     asyncio.run(ensure_topics(settings))
     return settings

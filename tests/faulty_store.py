@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 from aiohttp import web
-from tapping import free_port
+from ports import own_port
 
 _OF_THE_HOP = {"host", "content-length", "transfer-encoding", "connection"}
 
@@ -18,7 +18,7 @@ class FaultyStore:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.port = free_port()
+        self.port = own_port()
         self.address = f"http://127.0.0.1:{self.port}"
         self.struck = 0
         self._next: Fault | None = None

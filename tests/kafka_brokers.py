@@ -2,23 +2,25 @@
 
 import asyncio
 import base64
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from tapping import free_port
+from ports import own_port
 
 from pipeline.embedded.supervisor import tcp_ready
 
 POM = Path(__file__).parent / "apache_kafka" / "pom.xml"
+SHORT_LIVED = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")  # half the processor time of a start
 PROPERTIES = """
 process.roles=broker,controller
 node.id=1
@@ -94,19 +96,19 @@ def running(broker: Broker) -> Iterator[Broker]:
 
 def embedded() -> Broker:
     """The broker of the one-machine service, not started yet; it forgets everything when it ends."""
-    port = free_port()
+    port = own_port()
     command = [sys.executable, "-m", "pipeline.embedded.broker", "--port", str(port)]
     return Broker(command, port, keeps_its_log=False)
 
 
-def apache(folder: Path) -> Broker:
-    """Apache Kafka, not started yet."""
+def apache(folder: Path, options: tuple[str, ...] = SHORT_LIVED) -> Broker:
+    """Apache Kafka, not started yet; `options` are the Java machine's."""
     classpath = _classpath()
     folder.mkdir(exist_ok=True)
-    port, controller = free_port(), free_port()
+    port, controller = own_port(), own_port()
     properties = folder / "server.properties"
     properties.write_text(PROPERTIES.format(port=port, controller=controller, logs=folder / "logs"))
-    java = ["java", "-Xmx512m", "-cp", classpath]
+    java = ["java", "-Xmx512m", *options, "-cp", classpath]
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
     subprocess.run(
         [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)],
@@ -117,18 +119,24 @@ def apache(folder: Path) -> Broker:
 
 @cache
 def _classpath() -> str:
+    """Apache Kafka's jars. Maven is asked once for each environment, and by one process at a time."""
     for tool in ("java", "mvn"):
         if not shutil.which(tool):
             missing_or_fail(tool)
-    found = Path(tempfile.mkdtemp()) / "classpath"
-    resolved = subprocess.run(
-        ["mvn", "-q", "-B", "-f", str(POM), "dependency:build-classpath",
-         f"-Dmdep.outputFile={found}"],
-        check=False, capture_output=True, text=True,
-    )  # fmt: skip
-    if resolved.returncode:
-        missing_or_fail(f"Apache Kafka (Maven could not fetch it: {resolved.stdout[-300:]})")
-    return found.read_text().strip()
+    known = Path(sys.prefix) / f"apache-kafka-{sha256(POM.read_bytes()).hexdigest()[:12]}"
+    with known.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not known.exists() or not all(map(os.path.exists, known.read_text().split(os.pathsep))):
+            resolved = subprocess.run(
+                ["mvn", "-q", "-B", "-f", str(POM), "dependency:build-classpath",
+                 f"-Dmdep.outputFile={known}"],
+                check=False, capture_output=True, text=True,
+            )  # fmt: skip
+            if resolved.returncode:
+                missing_or_fail(
+                    f"Apache Kafka (Maven could not fetch it: {resolved.stdout[-300:]})"
+                )
+    return known.read_text().strip()
 
 
 async def _until_up(broker: subprocess.Popen[bytes], port: int) -> None:

@@ -14,7 +14,8 @@ import aiohttp
 import msgspec
 from aiohttp import web
 from kafka_brokers import missing_or_fail
-from tapping import free_port, running
+from ports import own_port
+from tapping import running
 
 from pipeline.demo.behaviour import load_behaviours
 from pipeline.demo.simulators import Simulators
@@ -64,7 +65,7 @@ class Proxy:
     """A proxy process; what its clients asked for is counted here, by LiteLLM's call id."""
 
     def __init__(self, settings: Settings, config: Mapping[str, Any], folder: Path) -> None:
-        self.port = free_port()
+        self.port = own_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._settings = settings
         self._log = folder / "litellm.log"

@@ -1,7 +1,6 @@
 """For the tests of the tap: a provider that keeps what it is sent, a recorder, a tap."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -171,10 +170,3 @@ def plan(
     return check(
         Plan(migration="Test", baseline="claude", endpoints=endpoints, workloads={"chat": chat})
     )
-
-
-def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

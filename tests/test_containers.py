@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ports import own_port
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.docker_client import DockerClient
 from testcontainers.core.waiting_utils import wait_for_logs
@@ -13,7 +14,6 @@ from testcontainers.kafka import KafkaContainer
 from workers import KILL, assert_all_is_accounted_for, traffic, worker, writes
 
 from pipeline.catalog import Catalog
-from pipeline.embedded.ports import free_port
 from pipeline.kafka import ensure_topics
 from pipeline.settings import Settings
 from pipeline.store.connect import connect
@@ -44,7 +44,7 @@ def servers() -> Iterator[Settings]:
             clickhouse_url=f"http://{address}",
             clickhouse_password=PASSWORD,
             clickhouse_database=f"test_{uuid.uuid4().hex[:12]}",
-            worker_port=free_port(18401),
+            worker_port=own_port(),
         )
 
 

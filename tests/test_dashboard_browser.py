@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from conftest import process, until
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from ports import own_port
 from seed_store import HOSTILE, seeded
 
 from pipeline.catalog import Catalog
-from pipeline.embedded.ports import free_port
 from pipeline.embedded.supervisor import http_ready
 from pipeline.settings import Settings
 from pipeline.store.connect import connect, rows
@@ -56,7 +56,7 @@ def dashboard(settings: Settings) -> Iterator[str]:
         for name, value in settings.environ().items():
             patch.setenv(name, value)
         patch.setenv("PYTHONPATH", str(APP.parent.parent))
-        port = free_port(18600)
+        port = own_port()
         argv = ["streamlit", "run", str(APP), "--server.address", "127.0.0.1", "--server.port", str(port),
                 "--server.headless", "true", "--browser.gatherUsageStats", "false"]  # fmt: skip
         with process(*argv) as child:

@@ -15,6 +15,7 @@ import pytest
 import streamlit as st
 from aiokafka import AIOKafkaConsumer
 from kafka_brokers import embedded_broker
+from ports import own_port
 from seed_store import HOSTILE, plan_document, seeded
 from streamlit.testing.v1 import AppTest
 
@@ -22,7 +23,6 @@ from dashboards import access, queries, show, words
 from dashboards.command import run_dashboard
 from pipeline.calls import Failure
 from pipeline.catalog import Catalog
-from pipeline.embedded.ports import free_port
 from pipeline.kafka import ensure_topics
 from pipeline.rejected import asked
 from pipeline.settings import Settings, SettingsError
@@ -149,13 +149,9 @@ def test_the_cost_by_month_says_how_to_add_terms_where_none_are_agreed(
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_says_what_to_do_with_an_empty_store(
-    page: str,
-    language: str,
-    store: Client,
-    store_settings: Settings,
-    monkeypatch: pytest.MonkeyPatch,
+    page: str, language: str, migrated: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use(store_settings, monkeypatch)
+    use(replace(migrated, data=tmp_path, plan=tmp_path / "plan.yml"), monkeypatch)
     app = run(page, language)
     assert not app.exception
     assert not app.error
@@ -167,7 +163,7 @@ def test_a_page_says_what_to_do_with_an_empty_store(
 def test_a_page_says_that_the_store_is_away(
     page: str, language: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use(replace(Settings(), clickhouse_url=f"http://127.0.0.1:{free_port(18190)}"), monkeypatch)
+    use(replace(Settings(), clickhouse_url=f"http://127.0.0.1:{own_port()}"), monkeypatch)
     app = run(page, language)
     assert not app.exception
     assert "CUTOVER_CLICKHOUSE_URL" in app.error[0].value
@@ -306,7 +302,7 @@ def test_a_reader_is_not_offered_to_send_again(
 def test_asking_without_kafka_says_that_nothing_was_done(
     seeded_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use(replace(seeded_settings, kafka=f"127.0.0.1:{free_port(19190)}"), monkeypatch)
+    use(replace(seeded_settings, kafka=f"127.0.0.1:{own_port()}"), monkeypatch)
     app = run("pipeline", "zh")
     app.button(key="retry_now").click().run()
     assert not app.exception

@@ -11,11 +11,11 @@ import pytest
 from conftest import until
 from oidc_provider_mock import User, run_server_in_thread
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from ports import own_port
 from seed_store import seeded
 from test_dashboard_browser import ARGUMENTS, CHROMIUM
 
 from pipeline.catalog import Catalog
-from pipeline.embedded.ports import free_port
 from pipeline.embedded.supervisor import http_ready
 
 ROOT = Path(__file__).parent.parent
@@ -43,7 +43,7 @@ def pages(
 ) -> Iterator[str]:
     """Where `cutover dashboard` answers: everybody at example.com may look, one may do more."""
     users = [User(sub=who, claims={"email": who, "email_verified": ok}) for who, ok in PEOPLE.items()]  # fmt: skip
-    folder, port = tmp_path_factory.mktemp("dashboard"), free_port(18700)
+    folder, port = tmp_path_factory.mktemp("dashboard"), own_port()
     url = f"http://localhost:{port}"
     with (
         seeded(clickhouse_url, catalog, calls=2_000) as settings,

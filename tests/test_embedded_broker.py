@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from ports import own_port
 
 from pipeline.embedded.broker import broker_command
-from pipeline.embedded.ports import free_port
 from pipeline.embedded.supervisor import tcp_ready
 
 TOPIC = "llm.calls"
@@ -21,7 +21,7 @@ TOPIC = "llm.calls"
 @asynccontextmanager
 async def running() -> AsyncIterator[str]:
     """A broker of its own for one test, by its bootstrap address."""
-    port = free_port(19500)
+    port = own_port()
     command = [sys.executable, "-m", "pipeline.embedded.broker", "--port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:

@@ -16,8 +16,7 @@ import clickhouse_connect
 import pytest
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
-
-from pipeline.embedded.ports import free_port
+from ports import own_port
 
 TABLES = [
     """CREATE TABLE calls (day Date, provider LowCardinality(String), tokens UInt64)
@@ -58,7 +57,7 @@ def wait_until_up(process: subprocess.Popen[str], port: int) -> None:
 
 @contextmanager
 def running(data: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    port = free_port(19200)
+    port = own_port()
     with start(port, data) as process:
         try:
             wait_until_up(process, port)
@@ -284,7 +283,7 @@ def test_a_repeated_insert_changes_neither_table_nor_views_even_after_restarts(
 
 def test_a_directory_or_port_in_use_is_said_in_one_line(endpoint: int, tmp_path: Path) -> None:
     with running(tmp_path / "one") as (_, _port):
-        second = start(free_port(19300), tmp_path / "one")
+        second = start(own_port(), tmp_path / "one")
         third = start(endpoint, tmp_path / "two")
         for process, message in ((second, "is in use by another process"), (third, "in use")):
             error = process.communicate()[1]
@@ -301,4 +300,4 @@ def test_nothing_listens_beyond_loopback(endpoint: int) -> None:
 
 def test_without_an_endpoint_a_client_says_so() -> None:
     with pytest.raises(OperationalError):
-        clickhouse_connect.get_client(host="127.0.0.1", port=free_port(19400))
+        clickhouse_connect.get_client(host="127.0.0.1", port=own_port())

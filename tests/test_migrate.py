@@ -15,7 +15,7 @@ from pipeline.catalog import Catalog
 from pipeline.formats.cutover import encode
 from pipeline.scoring.score import Rules, score_message
 from pipeline.settings import Settings
-from pipeline.store.connect import Client, rows
+from pipeline.store.connect import Client, connect, rows
 from pipeline.store.insert import Batch, Scored, insert_batch
 from pipeline.store.migrate import SQL, MigrationError, migrate, pending
 
@@ -44,8 +44,9 @@ def test_a_database_of_a_newer_version_is_refused(
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_every_view_can_be_read_while_there_is_nothing(store: Client, view: str) -> None:
-    store.query(f"SELECT * FROM {view}")
+def test_every_view_can_be_read_while_there_is_nothing(migrated: Settings, view: str) -> None:
+    with connect(migrated) as store:
+        store.query(f"SELECT * FROM {view}")
 
 
 def test_rates_are_there_in_both_directions_for_every_day(store: Client) -> None:

@@ -18,8 +18,9 @@ import aiohttp
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from kafka_brokers import Broker, apache, embedded
+from ports import own_port
 from records import anthropic_record
-from tapping import free_port, provider
+from tapping import provider
 
 from pipeline import kafka as module
 from pipeline.embedded.supervisor import http_ready
@@ -261,7 +262,7 @@ async def test_the_tap_serves_without_kafka_and_its_records_arrive_later(
     broker: Broker, settings: Settings, tmp_path: Path
 ) -> None:
     settings = replace(
-        settings, plan=tmp_path / "plan.yml", tap_port=free_port(), admin_port=free_port()
+        settings, plan=tmp_path / "plan.yml", tap_port=own_port(), admin_port=own_port()
     )
     async with provider() as baseline, aiohttp.ClientSession() as client:
         settings.plan.write_text(

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ports import own_port
 
 from pipeline.embedded.ports import free_port, is_free
 from pipeline.embedded.supervisor import Child, ChildError, http_ready, supervise, tcp_ready
@@ -92,7 +93,7 @@ async def test_a_child_that_ends_before_it_is_ready_is_named_with_its_last_lines
     tmp_path: Path,
 ) -> None:
     code = "print('\\n'.join(f'line {n}' for n in range(30))); raise SystemExit(3)"
-    port = free_port(19600)
+    port = own_port()
     children = [server("web", port), python("broken", code, ready=never)]
     with pytest.raises(ChildError, match="broken ended with exit code 3") as raised:
         await supervise(children, tmp_path, forever)
@@ -113,7 +114,7 @@ async def test_a_program_that_does_not_exist_is_named(tmp_path: Path) -> None:
 
 
 async def test_a_killed_child_is_restarted_if_wanted(tmp_path: Path) -> None:
-    port = free_port(19600)
+    port = own_port()
 
     async def body() -> None:
         first = pids(tmp_path)["web"]
@@ -128,7 +129,7 @@ async def test_a_killed_child_is_restarted_if_wanted(tmp_path: Path) -> None:
 
 
 async def test_a_child_that_dies_for_good_stops_the_service(tmp_path: Path) -> None:
-    port = free_port(19600)
+    port = own_port()
     done = python("done", "pass")  # ending with 0 is no failure
 
     async def body() -> None:
@@ -144,13 +145,13 @@ async def test_an_error_of_the_body_is_raised_as_it_is(tmp_path: Path) -> None:
         raise KeyError("body")
 
     with pytest.raises(KeyError, match="body"):
-        await supervise([server("web", free_port(19600))], tmp_path, body)
+        await supervise([server("web", own_port())], tmp_path, body)
 
 
 async def test_before_stop_runs_while_its_child_and_those_before_it_run(tmp_path: Path) -> None:
     """What goes wrong in it leaves no process behind."""
     running: list[bool] = []
-    first, second = free_port(19600), free_port(19650)
+    first, second = own_port(), own_port()
 
     async def before_stop() -> None:
         running.extend([await tcp_ready(first), await tcp_ready(second)])
@@ -230,7 +231,7 @@ def test_a_signal_stops_everything_without_a_traceback(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     """SIGINT goes to the whole process group, as Ctrl-C in a terminal does."""
-    port = free_port(19600)
+    port = own_port()
     process = service(port, tmp_path)
     children = pids(tmp_path).values()
     os.killpg(process.pid, number)
@@ -242,7 +243,7 @@ def test_a_signal_stops_everything_without_a_traceback(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
 async def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
-    process = service(free_port(19600), tmp_path)
+    process = service(own_port(), tmp_path)
     children = list(pids(tmp_path).values())
     assert all(map(alive, children))
     process.kill()

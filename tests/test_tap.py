@@ -12,6 +12,7 @@ import aiohttp
 import msgspec
 import pytest
 from aiohttp import web
+from ports import own_port
 from tapping import (
     CANDIDATE_KEY,
     ENVIRON,
@@ -19,7 +20,6 @@ from tapping import (
     Notes,
     Seen,
     facts,
-    free_port,
     plan,
     provider,
     tap,
@@ -326,7 +326,7 @@ async def test_hanging_up_after_the_last_event_is_no_cancellation() -> None:
 
 async def test_a_provider_that_is_down_gives_a_502_in_the_protocols_shape_and_a_record() -> None:
     notes = Notes()
-    down = plan(f"http://127.0.0.1:{free_port()}")
+    down = plan(f"http://127.0.0.1:{own_port()}")
     async with tap(down, notes) as address, client() as session:
         answers = []
         for path in ("/v1/messages", "/v1/responses"):

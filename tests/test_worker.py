@@ -11,6 +11,7 @@ from pathlib import Path
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from conftest import process
 from conftest import until as answering
+from ports import own_port
 from workers import (
     CONTINUE,
     KILL,
@@ -29,7 +30,6 @@ from workers import (
 )
 
 from pipeline.catalog import Catalog
-from pipeline.embedded.ports import free_port
 from pipeline.embedded.supervisor import http_ready
 from pipeline.formats.cutover import encode
 from pipeline.kafka import LARGEST_MESSAGE
@@ -179,7 +179,7 @@ async def test_a_worker_goes_on_where_a_killed_one_stopped(
 async def test_nothing_is_lost_when_the_store_dies_and_comes_back(
     kafka_settings: Settings, catalog: Catalog, tmp_path: Path
 ) -> None:
-    url = f"http://127.0.0.1:{free_port(18223)}"
+    url = f"http://127.0.0.1:{own_port()}"
     settings = replace(kafka_settings, clickhouse_url=url)
     with ExitStack() as running:
 

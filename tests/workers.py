@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from ports import own_port
 from records import anthropic_record
 
 from pipeline.account import next_offsets, take_account
-from pipeline.embedded.ports import free_port
 from pipeline.embedded.supervisor import http_ready
 from pipeline.formats.cutover import Record
 from pipeline.kafka import CallProducer, cluster_id, end_offsets
@@ -32,7 +32,7 @@ class Worker:
     """A worker process, its address and its log."""
 
     def __init__(self, settings: Settings, name: str = "worker") -> None:
-        self.settings = replace(settings, worker_port=free_port(settings.worker_port))
+        self.settings = replace(settings, worker_port=own_port())
         self.url = f"http://127.0.0.1:{self.settings.worker_port}"
         self._log = Path(settings.data) / f"{name}.log"
 
