@@ -10,6 +10,8 @@ import logging
 from bisect import bisect_right
 from collections import defaultdict, deque
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from math import log
@@ -22,8 +24,8 @@ from pipeline.catalog import Catalog
 from pipeline.gathering import Gatherer, OvertakenError
 from pipeline.plan_file import owner, read_courses, write_courses
 from pipeline.store import verdicts as store
-from pipeline.store.connect import Client
-from pipeline.store.verdicts import Epoch
+from pipeline.store.connect import Client, StoreError
+from pipeline.store.verdicts import Epoch, Progress
 from pipeline.verdicts.autopilot import Move, Said, leads_to_all, sail, stage_named, steered
 from pipeline.verdicts.conversations import LONGEST, Arrival, Came, Conversation, PairArrival
 from pipeline.verdicts.epochs import proven
@@ -51,6 +53,7 @@ AGAIN_MS = 15_000  # after which a pair without new evidence is judged again
 ROW_MS = 10_000  # between rows of a verdict with new evidence
 IDLE_ROW_MS = 60_000  # between rows of one without
 SAVE_MS = 60_000  # between savings of the fold's memory
+WRITE_MS = 6000  # how long rows that tell of no change wait for others
 SENT_MS = 40_000  # after which what was sent is seen in Kafka or in the store
 ACCOUNT_MS = 10_000  # between looks at the account and at budgets
 COST_DIGITS = Decimal("1e-12")
@@ -124,6 +127,11 @@ class Judge:
     _plan_hash: str = ""
     _pairs: dict[tuple[str, str], Pair] = field(default_factory=dict)
     _rows: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+    _written_at: int = 0
+    _lives: int = 0
+    _currencies: dict[str, str] = field(default_factory=dict)  # of costs, by workload
+    _shares: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)  # by stage
+    _beside: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "judge"))
     _account_at: int = 0
     _sent: deque[tuple[int, int]] = field(default_factory=deque)  # (when seen, calls sent)
     _unbalanced_since: int | None = None
@@ -131,6 +139,10 @@ class Judge:
 
     def forget(self) -> None:
         """Drops all that is known: another worker may judge meanwhile."""
+        for gatherer in self._gatherers():
+            with suppress(StoreError):
+                gatherer.stored()
+        self._lives += 1  # what may still be on its way to the store is another writer's
         self._gatherer, self._shadows, self._pairs, self._plan = None, None, {}, None
         self._rows.clear()
 
@@ -147,65 +159,104 @@ class Judge:
             raise
 
     def _tick(self, plan: Plan, now: int) -> list[Event]:
-        gatherer = self._gathering()
+        if plan is not self._plan:
+            self._begin_gathering(plan)
         events = self._begin(plan, now)
         for _ in range(STEPS):
-            step = gatherer.step(plan, now)
-            units, failures = (_by_workload(found) for found in (step.units, step.failures))
-            for pair in self._pairs.values():
-                pair.units += pair.among(units[pair.epoch.workload], plan)
-                pair.failures += pair.among(failures[pair.epoch.workload], plan)
-            if not step.more:
+            if not self._gather(plan, now):
                 break
-        self._gather_shadows(plan, now)
         self._look_at_account(plan, now)
         in_force = steered(plan, read_courses(self.plan_path))
         for pair in self._turn(now):
             self._fold(pair, now)
             events += self._judge(plan, in_force, pair, now)
+        if events or now - self._written_at >= WRITE_MS:
+            self._write_out(now)
+        events += self._steer(plan, now)
+        for gatherer in self._gatherers():
+            gatherer.stored()
+        return events
+
+    def _begin_gathering(self, plan: Plan) -> None:
+        """Shadow pairs are gathered as users' calls, apart from them, wherever there are shadow calls or gates for them."""
+        gates = {key: gates_of(plan, key) for key in plan.workloads}
+        self._currencies = {k: currency_of(g) or self.report_currency for k, g in gates.items()}
+        self._shares.clear()
+        writer = f"{self.writer}/{self._lives}"
+        if self._gatherer is None:
+            users = Gatherer(self.client, writer, store.USERS, self._units, self._beside)
+            users.load()
+            self._gatherer = users
+        mirrors = any(w.shadow or _paired(plan, key) for key, w in plan.workloads.items())
+        if mirrors and self._shadows is None:
+            shadows = Gatherer(
+                self.client, writer, store.PAIRS,
+                lambda plan, conversation: conversation.pairs(lambda call: _model(plan, call)),
+                self._beside,
+            )  # fmt: skip
+            shadows.load()
+            self._shadows = shadows
+        elif not mirrors:
+            self._shadows = None
+
+    def _gather(self, plan: Plan, now: int) -> bool:
+        """A step on with both; whether there is more to read. Raises OvertakenError."""
+        progress = self._look()
+        step = self._gathering().step(plan, now, progress)
+        units, failures = (_by_workload(found) for found in (step.units, step.failures))
+        for pair in self._pairs.values():
+            pair.units += pair.among(units[pair.epoch.workload], plan)
+            pair.failures += pair.among(failures[pair.epoch.workload], plan)
+        if self._shadows is None:
+            return step.more
+        theirs = self._shadows.step(plan, now, progress)
+        for pair in self._pairs.values():
+            pair.shadows += pair.among_shadows(theirs.units, plan)
+        return step.more or theirs.more
+
+    def _gatherers(self) -> list[Gatherer[Any, Any]]:
+        return [g for g in (self._gatherer, self._shadows) if g is not None]
+
+    def _look(self) -> Progress:
+        """How far things are, and that all batches are still ours. Raises OvertakenError."""
+        gatherers = self._gatherers()
+        for gatherer in gatherers:
+            gatherer.stored()
+        newest = {g.source.kept: g.batch.number for g in gatherers}
+        progress = store.read_progress(self.client, self.cluster, self.topic, newest)
+        for gatherer in gatherers:
+            gatherer.verify(progress)
+        return progress
+
+    def _write(self, table: str, row: dict[str, Any]) -> None:
+        """A row for one INSERT a table, with others."""
+        self._rows[table].append(row)
+
+    def _write_out(self, now: int) -> None:
+        """Stores what rounds have written, once it is sure that the batches it rests on are ours."""
+        self._look()
         for table, found in self._rows.items():
             store.insert_rows(self.client, table, found)
         self._rows.clear()
-        return events + self._steer(plan, now)
-
-    def _write(self, table: str, row: dict[str, Any]) -> None:
-        """A row for the end of the round: one INSERT a table."""
-        self._rows[table].append(row)
-
-    def _gather_shadows(self, plan: Plan, now: int) -> None:
-        """As users' calls, apart from them, wherever there are shadow calls or gates for them."""
-        if not any(w.shadow or _paired(plan, key) for key, w in plan.workloads.items()):
-            return
-        if self._shadows is None:
-            fresh = Gatherer(
-                self.client, self.cluster, self.topic, self.writer, store.PAIRS,
-                lambda plan, conversation: conversation.pairs(lambda call: _model(plan, call)),
-            )  # fmt: skip
-            fresh.load()
-            self._shadows = fresh
-        for _ in range(STEPS):
-            step = self._shadows.step(plan, now)
-            for pair in self._pairs.values():
-                pair.shadows += pair.among_shadows(step.units, plan)
-            if not step.more:
-                break
+        self._written_at = now
 
     def _gathering(self) -> Gatherer[Arrival, Unit]:
-        if self._gatherer is None:
-            fresh = Gatherer(
-                self.client, self.cluster, self.topic, self.writer, store.USERS, self._units
-            )
-            fresh.load()
-            self._gatherer = fresh
+        assert self._gatherer is not None
         return self._gatherer
 
     def _units(self, plan: Plan, conversation: Conversation[Arrival]) -> list[Unit]:
-        workload = conversation.first.workload
-        currency = currency_of(gates_of(plan, workload)) or self.report_currency
-        unit = conversation.unit(self._convert, currency, lambda key, name: shares(plan, key, name))
-        cost = None if unit.cost is None else unit.cost.quantize(COST_DIGITS)
         first = conversation.first
+        currency = self._currencies[first.workload]
+        unit = conversation.unit(
+            self._convert, currency, lambda key, stage: self._shares_in(plan, key, stage)
+        )
+        cost = None if unit.cost is None else unit.cost.quantize(COST_DIGITS)
         return [msgspec.structs.replace(unit, cost=cost, model=_model(plan, first))]
+
+    def _shares_in(self, plan: Plan, workload: str, stage: str) -> dict[str, float]:
+        if (workload, stage) not in self._shares:
+            self._shares[workload, stage] = shares(plan, workload, stage)
+        return self._shares[workload, stage]
 
     def _convert(self, amount: Decimal, currency: str, to: str, at_ms: int) -> Decimal | None:
         rate = self.catalog.fx(currency, to, at_ms)
@@ -457,6 +508,7 @@ class Judge:
         after, moves = sail(plan, courses, said, now)
         if after == courses:
             return []
+        self._look()
         try:
             write_courses(self.plan_path, after)
         except OSError as error:

@@ -176,13 +176,16 @@ def test_replaying_the_stored_units_gives_the_same_bits_and_the_command_the_same
             assert gate[name] == shown[gate["gate"]][name], (gate["gate"], name)
 
 
-def test_another_judge_goes_on_where_the_first_one_died(world) -> None:
+@pytest.mark.parametrize("forgotten", ["units UPDATE positions = ''", "judge_positions DELETE"])
+def test_another_judge_goes_on_where_the_first_one_died(world, forgotten: str) -> None:
+    """By the positions in its last batch, or by those that earlier versions wrote apart."""
     first, whole = world.judge("one"), conversations(300)
     two_turns = [dict(call, started_at=call["started_at"] + 3000) for call in whole[148:152]]
     world.come(whole[:150])
     world.tick(first, later=0)  # the last ones are still open
     half = world.client.command("SELECT count() FROM units")
     assert 100 < half < 150
+    world.client.command(f"ALTER TABLE {forgotten} WHERE 1 SETTINGS mutations_sync = 1")
     second = world.judge("two")
     world.come([*two_turns, *whole[150:]])
     world.tick(second)
@@ -199,6 +202,31 @@ def test_another_judge_goes_on_where_the_first_one_died(world) -> None:
     world.tick(first)
     assert world.client.command("SELECT count() - uniqExact(conversation_id) FROM units") == 0
     assert len(stored.read_units(world.client, "chat")) == 320
+
+
+def test_a_judge_overtaken_in_the_midst_of_a_round_tells_nothing(world) -> None:
+    """The other one stores the batch after the first has looked, and before he stores his own."""
+    first, second = world.judge("one"), world.judge("two")
+    world.come(conversations(100))
+    world.tick(first)
+    before = [row["verdict"] for row in rows(world.client, "SELECT verdict FROM v_verdict_history")]
+    world.come(conversations(100, first=100, failing=0.9))
+    gatherer, told = first._gatherer, []
+    own = gatherer.units_of
+
+    def in_the_midst(plan, conversation):
+        gatherer.units_of = own
+        told.extend(second.tick(plan, world.now))
+        return own(plan, conversation)
+
+    gatherer.units_of = in_the_midst
+    assert world.tick(first) == []
+    assert [e["verdict"] for e in told if e["kind"] == "verdict_changed"] == ["ROLLBACK"]
+    after = [row["verdict"] for row in rows(world.client, "SELECT verdict FROM v_verdict_history")]
+    assert after == [*before, "ROLLBACK"]
+    units = stored.read_units(world.client, "chat")
+    assert len(units) == len({unit.conversation_id for unit in units}) == 200
+    assert {row["writer"] for row in rows(world.client, "SELECT writer FROM units")} == {"one/0", "two/0"}  # fmt: skip
 
 
 def test_harm_is_seen_while_conversations_are_still_open(world) -> None:

@@ -315,7 +315,7 @@ def test_disagreement_is_shown_beside_the_noise_floor(stored: Any) -> None:
 
 def judged(stored: Any) -> list[JudgedPair]:
     """The pairs as the judge reads and closes them."""
-    came = read_arrivals(stored, PAIRS, {("c", "llm.calls", 0): (0, 7)})
+    came = read_arrivals(stored, PAIRS, {("c", "llm.calls", 0): (0, 7)}).calls
     taken = Conversations[PairArrival](idle_ms=10_000)
     assert all(taken.add(each) for each in came)
     return taken.close(STARTED + 10**6, lambda c: c.pairs(lambda call: call.model)).units

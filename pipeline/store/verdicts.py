@@ -1,13 +1,14 @@
 """What the judge reads and writes: arrivals in, units, epochs, verdicts and evidence out."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Generic, TypedDict, Unpack
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Generic, NamedTuple, TypedDict, Unpack
 
 import msgspec
 
 from pipeline.calls import Arm
 from pipeline.store.connect import Client, rows
 from pipeline.store.insert import column_types, once
+from pipeline.verdicts.bloom import Hashes
 from pipeline.verdicts.conversations import Arrival, C, Came, PairArrival, U
 from pipeline.verdicts.state import State
 from pipeline.verdicts.units import Pair, Unit
@@ -38,11 +39,15 @@ _TIMES = {"received_at", "started_at", "assigned_at", "closed_at", "failed_at"}
 
 
 class Source(msgspec.Struct, Generic[C, U], frozen=True, kw_only=True):
-    """One kind of evidence: the table in which its calls come, and those of what was closed, judged or late."""
+    """One kind of evidence: the table in which its calls come, and those of what was closed, judged or late.
+
+    `conversation`: SQL of a call's conversation, as `Came.conversation` has it.
+    """
 
     came: str
     came_columns: tuple[str, ...]
     call: Callable[[dict[str, Any]], C]
+    conversation: str
     kept: str
     kept_columns: tuple[str, ...]
     unit: Callable[[dict[str, Any]], U]
@@ -71,26 +76,76 @@ class End(msgspec.Struct, frozen=True):
     observed_at: int
 
 
+class Batch(NamedTuple):
+    """A batch of units: its number, 0 before the first one, and who wrote it."""
+
+    number: int
+    writer: str
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far things are: what the judge asks again and again.
+
+    `stored`: partition → the first offset the ledger does not cover. `ends`: where a topic's partitions end, as
+    workers saw it. `batches`: table of units → the newest batch known, if it is there, and all after it.
+    """
+
+    stored: dict[Partition, int]
+    ends: dict[Partition, End]
+    batches: dict[str, list[Batch]]
+
+
 def _columns(names: Iterable[str]) -> str:
     return ", ".join(
         f"toUnixTimestamp64Milli(t.{n}) AS {n}" if n in _TIMES else f"t.{n} AS {n}" for n in names
     )
 
 
-def stored_to(client: Client) -> dict[Partition, int]:
-    """Partition → the first offset the ledger does not cover."""
-    found = client.query(
-        "SELECT cluster, topic, kafka_partition, max(offset_to) + 1 FROM ledger"
-        " GROUP BY cluster, topic, kafka_partition"
+def read_progress(client: Client, cluster: str, topic: str, newest: Mapping[str, int]) -> Progress:
+    """The progress of a cluster's topic; `newest`: table of units → the last batch known, 0 for none.
+
+    The ledger tells of calls only once they are stored: what is read after this has all up to `stored`.
+    """
+    sql = _PROGRESS + "".join(
+        f" UNION ALL SELECT DISTINCT '{kept}', '', '', 0, batch, 0, writer FROM {kept} WHERE batch >= {max(number, 1):d}"
+        for kept, number in newest.items()
     )
-    return {(row[0], row[1], row[2]): row[3] for row in found.result_rows}
+    found = Progress({}, {}, {kept: [] for kept in newest})
+    answer = client.query(
+        sql, parameters={"cluster": cluster, "topic": topic}, settings={"max_threads": 1}
+    )
+    for what, its_cluster, its_topic, partition, number, at, writer in answer.result_rows:
+        place = (its_cluster, its_topic, partition)
+        if what == "stored":
+            found.stored[place] = number
+        elif what == "end":
+            found.ends[place] = End(number, at)
+        else:
+            found.batches[what].append(Batch(number, writer))
+    return found
+
+
+_PROGRESS = """
+    SELECT
+        'stored' AS what, cluster, topic, kafka_partition, max(offset_to) + 1 AS number, 0::Int64 AS at, '' AS writer
+    FROM ledger GROUP BY cluster, topic, kafka_partition
+    UNION ALL
+    SELECT 'end', cluster, topic, kafka_partition, end_offset, toUnixTimestamp64Milli(observed_at), ''
+    FROM partitions FINAL WHERE cluster = {cluster:String} AND topic = {topic:String}"""
+
+
+class Arrived(NamedTuple, Generic[C]):
+    """Calls, and of each the hash of its conversation by which the store knows judged ones."""
+
+    calls: list[C]
+    hashes: list[int]
 
 
 def read_arrivals(
     client: Client, source: Source[C, U], ranges: Mapping[Partition, tuple[int, int]]
-) -> list[C]:
+) -> Arrived[C]:
     """The calls of these offsets, the end not included, in order within each partition."""
-    calls: list[C] = []
+    arrived: Arrived[C] = Arrived([], [])
     for cluster, topic in sorted({(place[0], place[1]) for place in ranges}):
         wanted = " OR ".join(
             f"(t.kafka_partition = {place[2]:d} AND t.kafka_offset >= {start:d} AND t.kafka_offset < {end:d})"
@@ -98,13 +153,15 @@ def read_arrivals(
             if place[:2] == (cluster, topic)
         )
         sql = (
-            f"SELECT {_columns(source.came_columns)} FROM {source.came} AS t"
+            f"SELECT {_columns(source.came_columns)}, cityHash64(toString(t.workload), {source.conversation}) AS hash"
+            f" FROM {source.came} AS t"
             f" WHERE t.cluster = {{cluster:String}} AND t.topic = {{topic:String}} AND ({wanted})"
             " ORDER BY t.kafka_partition, t.kafka_offset, t.position"
         )
-        found = rows(client, sql, {"cluster": cluster, "topic": topic})
-        calls += [source.call(row) for row in found]
-    return calls
+        for row in rows(client, sql, {"cluster": cluster, "topic": topic}):
+            arrived.hashes.append(row.pop("hash"))
+            arrived.calls.append(source.call(row))
+    return arrived
 
 
 def first_arrivals(
@@ -141,10 +198,12 @@ def _unit(row: dict[str, Any]) -> Unit:
 
 USERS = Source(
     came="arrivals", came_columns=_ARRIVAL, call=_arrival,
+    conversation="coalesce(nullIf(t.conversation_id, ''), nullIf(t.request_id, ''), t.call_id)",
     kept="units", kept_columns=_UNIT, unit=_unit, judged="judged", late="late_calls",
 )  # fmt: skip
 PAIRS = Source(
     came="pair_arrivals", came_columns=_PAIR_ARRIVAL, call=_pair_arrival,
+    conversation="coalesce(nullIf(t.conversation_id, ''), t.shadow_of)",
     kept="paired_units", kept_columns=_PAIR, unit=lambda row: Pair(**row), judged="judged_pairs",
     late="late_pairs",
 )  # fmt: skip
@@ -169,14 +228,21 @@ def last_arrivals(
     return found
 
 
-def partition_ends(client: Client, cluster: str, topic: str) -> dict[Partition, End]:
-    """Where the partitions end, as workers saw it."""
-    found = client.query(
-        "SELECT kafka_partition, end_offset, toUnixTimestamp64Milli(observed_at) FROM partitions FINAL"
-        " WHERE cluster = {cluster:String} AND topic = {topic:String}",
-        parameters={"cluster": cluster, "topic": topic},
-    )
-    return {(cluster, topic, row[0]): End(row[1], row[2]) for row in found.result_rows}
+def judged_hashes(client: Client, source: Source[C, U], expected: int) -> Iterator[Hashes]:
+    """The hashes of all judged conversations, `expected` of them, some at a time."""
+    parts = expected // HASHES_AT_ONCE + 1
+    edges = [part * 2**64 // parts for part in range(parts)]
+    for first, after in zip(edges, [*edges[1:], 2**64], strict=True):
+        sql = f"SELECT conversation FROM {source.judged} WHERE conversation BETWEEN {first:d} AND {after - 1:d}"
+        with client.query_np_stream(sql) as blocks:
+            for block in blocks:
+                yield block.ravel()
+
+
+def judged_count(client: Client, source: Source[C, U]) -> int:
+    """How many conversations have been judged."""
+    ((count,),) = client.query(f"SELECT count() FROM {source.judged}").result_rows
+    return int(count)
 
 
 def already_judged(
@@ -196,6 +262,7 @@ def already_judged(
 
 
 ASKED_AT_ONCE = 200
+HASHES_AT_ONCE = 2_000_000
 _JUDGED = """
     SELECT pair.1, pair.2
     FROM (SELECT arrayJoin(arrayZip(%(workloads)s, %(ids)s)) AS pair)
@@ -227,35 +294,35 @@ def late_counts(
     return {(r[0], r[1]): r[2] for r in calls}, {(r[0], r[1]): r[2] for r in units}
 
 
-def last_batch(client: Client, source: Source[C, U]) -> int:
-    """The number of the last batch of units, 0 if there is none."""
-    ((batch,),) = client.query(f"SELECT max(batch) FROM {source.kept}").result_rows
-    return int(batch)
+def last_batch(client: Client, source: Source[C, U]) -> Batch:
+    """The last batch of units."""
+    found = client.query(f"SELECT max(batch), argMax(writer, batch) FROM {source.kept}").result_rows
+    return Batch(*found[0])
 
 
 def insert_units(
     client: Client,
     source: Source[C, U],
-    batch: int,
-    writer: str,
+    batch: Batch,
     units: Sequence[U],
     late: Sequence[U],
-) -> bool:
-    """Stores a batch of closed conversations; False if another judge wrote a batch of that number."""
-    names = ("batch", "writer", *source.kept_columns, "late")
+    positions: Mapping[Partition, tuple[int, int]],
+) -> None:
+    """Stores a batch of closed conversations, unless another judge has stored one of that number: see `read_progress`.
+
+    With it goes, of every partition, (from which open conversations must be read again, read to).
+    """
+    names = ("batch", "writer", *source.kept_columns, "late", "positions")
+    document = [[*place, again, read] for place, (again, read) in sorted(positions.items())]
     values = [
-        [batch, writer, *(getattr(unit, name) for name in source.kept_columns), is_late]
+        [*batch, *(getattr(unit, name) for name in source.kept_columns), is_late, ""]
         for part, is_late in ((units, False), (late, True))
         for unit in part
     ]
+    values[0][-1] = msgspec.json.encode(document).decode()
     types = column_types(client, source.kept, names)
-    token = once(f"{source.kept}/{batch}")
+    token = once(f"{source.kept}/{batch.number}")
     client.insert(source.kept, values, column_names=names, column_types=types, settings=token)
-    found = client.query(
-        f"SELECT DISTINCT writer FROM {source.kept} WHERE batch = {{batch:UInt64}}",
-        parameters={"batch": batch},
-    ).result_rows
-    return [row[0] for row in found] == [writer]
 
 
 class Within(TypedDict, total=False):
@@ -330,30 +397,18 @@ def last_places(client: Client, source: Source[C, U]) -> dict[str, Place]:
     return {row[0]: (row[1][0], row[1][1]) for row in found}
 
 
-def insert_positions(
-    client: Client,
-    source: Source[C, U],
-    batch: int,
-    writer: str,
-    positions: Mapping[Partition, tuple[int, int]],
-) -> None:
-    """Notes (from which open conversations must be read again, read to) of every partition."""
-    document = [[*place, again, read] for place, (again, read) in sorted(positions.items())]
-    row = [batch, writer, source.kept, msgspec.json.encode(document).decode()]
-    names = ("batch", "writer", "kept", "positions")
-    types = column_types(client, "judge_positions", names)
-    client.insert("judge_positions", [row], column_names=names, column_types=types)
-
-
 def read_positions(
-    client: Client, source: Source[C, U], batch: int
+    client: Client, source: Source[C, U], batch: Batch
 ) -> dict[Partition, tuple[int, int]]:
-    """The positions that belong to a batch: those its writer noted."""
+    """The positions that belong to a batch; earlier versions wrote them apart."""
+    asked = {"batch": batch.number, "writer": batch.writer, "kept": source.kept}
     found = client.query(
-        "SELECT positions FROM judge_positions WHERE batch = {batch:UInt64} AND kept = {kept:String}"
-        f" AND writer IN (SELECT writer FROM {source.kept} WHERE batch = {{batch:UInt64}})"
-        " ORDER BY at DESC LIMIT 1",
-        parameters={"batch": batch, "kept": source.kept},
+        "SELECT positions FROM"
+        f" (SELECT positions, 1 AS own, now64(3) AS at FROM {source.kept} WHERE batch = {{batch:UInt64}} AND positions != ''"
+        " UNION ALL SELECT positions, 0, at FROM judge_positions"
+        " WHERE batch = {batch:UInt64} AND kept = {kept:String} AND writer = {writer:String})"
+        " ORDER BY own DESC, at DESC LIMIT 1",
+        parameters=asked,
     ).result_rows
     document = msgspec.json.decode(found[0][0]) if found else []
     return {(c, t, p): (again, read) for c, t, p, again, read in document}
