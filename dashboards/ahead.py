@@ -32,6 +32,12 @@ def steps(workload: Workload, verdicts: Iterable[Verdict], now: int, case: str) 
     return [Step(round(stage.starts_ms + delay), stage.migrated) for stage in coming]
 
 
+def holding(workload: Workload, verdicts: Iterable[Verdict], now: int) -> list[Verdict]:
+    """The verdicts for which a workload stays where it is, whatever the others say."""
+    coming = [stage for stage in workload.stages if stage.starts_ms > now]
+    return [v for v in verdicts if coming and _delay(v, coming, "middle") == float("inf")]
+
+
 def _delay(verdict: Verdict, coming: list[Stage], case: str) -> float:
     if verdict.verdict in ("ROLLBACK", "BLOCKED"):
         return float("inf")

@@ -196,8 +196,6 @@ class Judge:
             )  # fmt: skip
             shadows.load()
             self._shadows = shadows
-        elif not mirrors:
-            self._shadows = None
 
     def _gather(self, plan: Plan, now: int) -> bool:
         """A step on with both; whether there is more to read. Raises OvertakenError."""

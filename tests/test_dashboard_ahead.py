@@ -70,6 +70,14 @@ def test_a_workload_that_may_not_go_on_stays_where_it_is(said) -> None:
     assert {point["middle"] for point in fan} == {0.1}
 
 
+def test_a_promoted_candidate_waits_for_the_one_that_must_go_back() -> None:
+    """Which is why its workload's end is not in sight; once all have begun nobody holds it up."""
+    said = [verdict("PROMOTE"), verdict("ROLLBACK"), verdict("HOLD", conversations=9, ready_at=NOW)]
+    assert ahead.done_at(WORK, said, NOW, "middle") is None
+    assert ahead.holding(WORK, said, NOW) == [said[1]]
+    assert ahead.holding(WORK, said, START + 21 * DAY) == []
+
+
 def test_the_fan_opens_with_the_forecast_and_weighs_workloads_by_their_calls() -> None:
     said = verdict("HOLD", conversations=9, least=1, most=20, ready_at=START + 12 * DAY,
                    ready_at_least=START + 11 * DAY, ready_at_most=START + 15 * DAY)  # fmt: skip

@@ -171,7 +171,7 @@ def test_a_baseline_without_data_is_no_data_not_a_pass() -> None:
     ("facts", "code"),
     [
         ({"balanced": False}, "unbalanced"),
-        ({"watermark": None}, "late"),
+        ({"watermark": None}, "late_unknown"),
         ({"watermark": START - 10**9}, "late"),
     ],
 )
@@ -180,6 +180,24 @@ def test_facts_that_block(facts, code) -> None:
     said = verdict(state, **facts)
     assert said.outcome is Outcome.BLOCKED
     assert said.reasons[0].code == code
+
+
+@pytest.mark.parametrize(
+    ("ms", "told"),
+    [
+        (45_000, ("45 s", "45 秒")),
+        (3 * 60_000, ("3.0 min", "3.0 分钟")),
+        (119 * 60_000, ("119.0 min", "119.0 分钟")),
+        (5 * 3_600_000, ("5.0 h", "5.0 小时")),
+        (1_013_082_000, ("11.7 days", "11.7 天")),
+    ],
+)
+def test_how_late_data_is_is_said_as_people_would(ms: int, told: tuple[str, str]) -> None:
+    state = fold(begin(), traffic(3000))
+    (late,) = verdict(
+        state, now=2 * START, watermark=2 * START - ms, watermark_slack_ms=30_000
+    ).reasons
+    assert told[0] in late.en and told[1] in late.zh
 
 
 def test_being_late_does_not_hide_harm_that_is_known() -> None:

@@ -389,7 +389,7 @@ def _next(work: Workload, verdicts: list[Verdict], at: int) -> tuple[str, str]:
 
 
 def _expected(work: Workload, verdicts: list[Verdict], at: int) -> tuple[str, str]:
-    """When the workload's last stage begins, and the band of the forecast."""
+    """When the workload's last stage begins, and the band of the forecast; or which candidates hold it up."""
     days = [ahead.done_at(work, verdicts, at, case) for case in ("middle", "least", "most")]
     if not work.stages:
         return show.UNKNOWN, ""
@@ -397,7 +397,8 @@ def _expected(work: Workload, verdicts: list[Verdict], at: int) -> tuple[str, st
         return t("rollout.at_end"), show.day_ms(work.stages[-1].starts_ms, viewer_offset())
     middle, least, most = (show.day_ms(day, viewer_offset()) if day else "∞" for day in days)
     if middle == "∞":
-        return t("rollout.never"), ""
+        held = {short_name(v.provider, language()) for v in ahead.holding(work, verdicts, at)}
+        return t("rollout.never"), t("rollout.never.held", who=", ".join(sorted(held)))
     return middle, "" if least == most else f"{least} – {most}"
 
 

@@ -1,9 +1,10 @@
 """A drift alarm for the time when no baseline is left to compare with. It is no comparison, and says so.
 
 An e-detector (Shin, Ramdas & Rinaldo 2023): a new bettor starts with every conversation, all against
-"the mean loss is at most what it was before the cutover, and a margin more"; their fortunes are added up. While
-that holds, the sum stays below N for N conversations on average, so a false alarm comes at most
-once in N; with several detectors each waits for so many times N, since their sum is one too. What moves the whole world (an outage at the client's, other users) raises it as well.
+"the mean loss is at most what it was before the cutover, and a margin more"; their fortunes are added
+up. While that holds, the sum stays below N for N conversations on average, so a false alarm comes at
+most once in N; with several detectors each waits for so many times N, since their sum is one too. What
+moves the whole world (an outage at the client's, other users) raises it as well.
 """
 
 from math import exp, log, log1p

@@ -39,8 +39,7 @@ from pipeline.verdicts.verdict import (
     Verdict,
 )
 
-MINUTE_MS = 60_000
-DAY_MS = 24 * 60 * MINUTE_MS
+DAY_MS = 24 * 60 * 60_000
 
 
 def start(gates: Gates, *, workload: str, candidate: str, epoch: int = 1) -> State:
@@ -151,9 +150,10 @@ def _late(facts: Facts) -> list[Reason]:
     age = None if facts.watermark is None else facts.now - facts.watermark
     if age is not None and age <= facts.watermark_slack_ms:
         return []
-    minutes = "?" if age is None else f"{age / MINUTE_MS:,.1f}"
-    allowed = f"{facts.watermark_slack_ms / MINUTE_MS:,.1f}"
-    return [words.reason("late", minutes=minutes, allowed=allowed)]
+    if age is None:
+        return [words.reason("late_unknown")]
+    allowed = words.lasting(facts.watermark_slack_ms)
+    return [words.reason("late", age=words.lasting(age), allowed=allowed)]
 
 
 def _waiting(state: State, facts: Facts, results: Sequence[GateResult]) -> list[Reason]:

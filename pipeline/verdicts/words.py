@@ -22,8 +22,12 @@ _SENTENCES = {
         "账目不平：有记录缺失或重复计数。",
     ),
     "late": (
-        "Data is complete only up to {minutes} min ago, more than the {allowed} min allowed.",
-        "数据仅完整到 {minutes} 分钟前，超过允许的 {allowed} 分钟。",
+        "Data is complete only up to {age} ago, more than the {allowed} allowed.",
+        "数据仅完整到 {age}前，超过允许的 {allowed}。",
+    ),
+    "late_unknown": (
+        "Up to when data is complete is not known yet.",
+        "尚不知数据完整到何时。",
     ),
     "split": (
         "Conversations are not split as declared: {n_b} of {n} went to the candidate at a share of {share}.",
@@ -200,6 +204,17 @@ def measured(value: float | None, unit: str) -> tuple[str, str]:
     if unit == "ms":
         return (f"{value:,.0f} ms",) * 2
     return (f"{value:.4g} {unit}",) * 2
+
+
+def lasting(ms: int) -> tuple[str, str]:
+    """A time in the unit people would say it in."""
+    for unit_ms, en, zh in _UNITS_OF_TIME:
+        if ms >= 2 * unit_ms:
+            return f"{ms / unit_ms:,.1f} {en}", f"{ms / unit_ms:,.1f} {zh}"
+    return f"{ms / 1000:.0f} s", f"{ms / 1000:.0f} 秒"
+
+
+_UNITS_OF_TIME = ((86_400_000, "days", "天"), (3_600_000, "h", "小时"), (60_000, "min", "分钟"))
 
 
 def needed(conversations: int | None) -> tuple[str, str]:
