@@ -90,6 +90,7 @@ def read(record: bytes) -> Call:
     """The call of one entry. Raises msgspec.DecodeError or ValidationError, which name the field."""
     e = _entries.decode(record)
     path = r.text(e.path).partition("?")[0]
+    protocol = protocol_of(path)
     status, said = r.status(e.status_code), r.labels(e.request_headers or {})
     start, end = r.moment(e.created_at), r.moment(e.completed_at)
     request_id = r.text(e.request_id)
@@ -105,7 +106,7 @@ def read(record: bytes) -> Call:
         tags=said.tags,
         provider=r.text(e.provider),
         path=path,
-        protocol=protocol_of(path),
+        protocol=protocol,
         started_at=start,
         first_token_at=r.later(start, r.milliseconds(e.time_to_first_signal_ms)),
         ended_at=end or r.later(start, r.milliseconds(e.duration_ms)),
@@ -113,14 +114,14 @@ def read(record: bytes) -> Call:
         transport_error=r.text(e.error) if status is None else "",
         cancelled=status == _CLIENT_GONE,
         gateway_cost_usd=r.usd(e.cost_usd),
-        exchange=_exchange(e, path, status),
+        exchange=_exchange(e, protocol, status),
     )
 
 
-def _exchange(e: Entry, path: str, status: int | None) -> Exchange:
-    protocol, findings = protocol_of(path), list[str]()
-    asked = (e.request_body or Body()).whole()
-    answer = (e.response_body or Body()).whole()
+def _exchange(e: Entry, protocol: Protocol | None, status: int | None) -> Exchange:
+    findings: list[str] = []
+    asked = e.request_body.whole() if e.request_body else ""
+    answer = e.response_body.whole() if e.response_body else ""
     exchange = Exchange()
     if protocol and (asked or answer):
         spoken = _spoken(answer) or protocol

@@ -289,11 +289,15 @@ def _usage(o: Observation, findings: list[str]) -> Usage | None:
 
 
 def _sum(counted: dict[str, int], side: str) -> int:
-    return sum(n for name, n in counted.items() if name == side or name.startswith(side + "_"))
+    parts = side + "_"
+    return sum([n for name, n in counted.items() if name == side or name.startswith(parts)])
 
 
 def _first(counted: dict[str, int], names: tuple[str, ...]) -> int | None:
-    return next((counted[name] for name in names if counted.get(name)), None)
+    for name in names:
+        if found := counted.get(name):
+            return found
+    return None
 
 
 def _messages(said: Any) -> Any:

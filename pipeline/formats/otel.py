@@ -81,6 +81,7 @@ _PYTHON_COUNT = re.compile(r"'(\w+)': (\d{1,18})\b")  # LiteLLM writes Python's 
 _PYTHON_TAGS = re.compile(r"'tags': \[([^\]]*)\]")
 _PYTHON_SESSION = re.compile(r"'session_id': '([^']+)'")
 _INDEX = re.compile(r"(\d{1,4})\.(.+)")
+_ANY_INDEX = re.compile(r"\.\d{1,4}\.")
 
 
 class Value(msgspec.Struct, gc=False):
@@ -231,9 +232,10 @@ def read(record: bytes) -> Call:
     host, path = r.url(base)
     start, end = _ms(span.startTimeUnixNano), _ms(span.endTimeUnixNano)
     stream = _flag(_first(a, _STREAMS))
-    error, status = _error(span, a)
+    reasons = _finish_reasons(a)
+    error, status = _error(span, a, reasons)
     requester = as_text(a.get("metadata.requester_metadata"))
-    session = _PYTHON_SESSION.search(requester)
+    session = _PYTHON_SESSION.search(requester) if requester else None
     return Call(
         call_id=f"{span.traceId}/{span.spanId}" if span.spanId else r.own_id(record),
         source="otlp",
@@ -253,7 +255,7 @@ def read(record: bytes) -> Call:
         http_status=status,
         cancelled=status == _CLIENT_GONE or bool(error and error.type in _ABANDONED),
         gateway_cost_usd=r.usd(_first(a, _COSTS)),
-        exchange=_exchange(a, span.events, scope, stream, error),
+        exchange=_exchange(a, span.events, scope, stream, reasons, error),
     )
 
 
@@ -428,7 +430,7 @@ def _tags(resource: Attributes, requester: str) -> dict[str, str]:
     }
     names = ("deployment.environment.name", "deployment.environment")
     tags |= r.named_tags(environment=r.text(_first(resource, names)))
-    if found := _PYTHON_TAGS.search(requester):
+    if requester and (found := _PYTHON_TAGS.search(requester)):
         pairs = (tag.strip("' ").partition(":") for tag in found[1].split(","))
         tags |= {key: value.strip() or "true" for key, _, value in pairs if key}
     return tags
@@ -442,12 +444,14 @@ def _first_token(a: Attributes, events: list[Event], start: int | None) -> int |
     return next((_ms(e.timeUnixNano) for e in events if e.name in _FIRST_TOKENS), None)
 
 
-def _error(span: Span, a: Attributes) -> tuple[VendorError | None, int | None]:
+def _error(
+    span: Span, a: Attributes, reasons: list[str]
+) -> tuple[VendorError | None, int | None]:
     """The error and the HTTP status, as far as attributes, status or exception tell them."""
     code = r.status(a.get("error.code")) or r.status(a.get("http.response.status_code"))
     raised = next((_attributes(e.attributes) for e in span.events if e.name == "exception"), {})
     kind = r.text(a.get("error.type")) or r.text(raised.get("exception.type"))
-    broke = "error" in _finish_reasons(a)
+    broke = "error" in reasons
     if not (kind or broke or (span.status and span.status.code in _FAILED)):
         return None, code
     said = span.status.message if span.status else ""
@@ -460,13 +464,17 @@ def _error(span: Span, a: Attributes) -> tuple[VendorError | None, int | None]:
 
 
 def _exchange(
-    a: Attributes, events: list[Event], scope: str, stream: bool | None, error: VendorError | None
+    a: Attributes,
+    events: list[Event],
+    scope: str,
+    stream: bool | None,
+    reasons: list[str],
+    error: VendorError | None,
 ) -> Exchange:
     bodies = _bodies(a)
     asked, answered, kept = bodies or _told(a, events)
     findings: list[str] = []
     exchange = read_parsed(_shape(answered), asked, answered)
-    reasons = _finish_reasons(a)
     finish = _TOOL_FINISH.get(reasons[0], reasons[0]) if reasons else exchange.finish_reason
     # A stream whose text was kept, but that never gave a finish reason, was cut off.
     cut = stream is True and kept and not finish and not error
@@ -501,7 +509,8 @@ def _usage(a: Attributes, scope: str, stream: bool | None, findings: list[str]) 
 
     OpenLLMetry counts some output tokens of Anthropic's streams twice: those are estimates.
     """
-    told = dict(_PYTHON_COUNT.findall(as_text(a.get("metadata.usage_object"))))
+    written_out = as_text(a.get("metadata.usage_object"))
+    told = dict(_PYTHON_COUNT.findall(written_out)) if written_out else {}
     total = r.tokens(_first(a, _INPUTS), findings)
     output = r.tokens(_first(a, _OUTPUTS), findings)
     read = r.tokens(_first(a, _READS) or told.get("cached_tokens"), findings)
@@ -552,15 +561,17 @@ def _shape(answer: dict[str, Any], other: Protocol | None = Protocol.OPENAI_CHAT
 
 def _told(a: Attributes, events: list[Event]) -> tuple[dict[str, Any], dict[str, Any], bool]:
     """Request and answer in Chat's shape, put together from messages; whether an answer was kept."""
+    numbered = a if _ANY_INDEX.search("\n".join(a)) else {}
     asked = {
         "model": _first(a, _REQUEST_MODELS),
-        "messages": [*_system(a), *_messages(a, "input", events)],
-        "tools": _tools(a),
+        "messages": [*_system(a), *_messages(a, numbered, "input", events)],
+        "tools": _tools(a, numbered),
         "max_tokens": a.get("gen_ai.request.max_tokens"),
         "response_format": {"type": "json_object"} if a.get("gen_ai.output.type") == "json" else {},
     }
-    said = next(iter(_messages(a, "output", events)), None)
-    if said and not said.get("tool_calls") and (beside := _numbered(a, "gen_ai.completion.")):
+    said = next(iter(_messages(a, numbered, "output", events)), None)
+    beside = _numbered(numbered, "gen_ai.completion.")
+    if said and beside and not said.get("tool_calls"):
         said["tool_calls"] = _flat(beside[0])["tool_calls"]  # LiteLLM keeps them there only
     choice = {"message": said or {}, "finish_reason": as_dict(said).get("finish_reason")}
     return asked, {"choices": [choice]}, said is not None
@@ -572,18 +583,20 @@ def _system(a: Attributes) -> Iterator[dict[str, Any]]:
         yield message
 
 
-def _messages(a: Attributes, side: str, events: list[Event]) -> list[dict[str, Any]]:
+def _messages(
+    a: Attributes, numbered: Attributes, side: str, events: list[Event]
+) -> list[dict[str, Any]]:
     """The messages of one side, "input" or "output", from wherever they stand."""
     written = _unpacked(a.get(f"gen_ai.{side}.messages"))
     if isinstance(written, list):
         return [_chat(message) for message in dicts(written)]
     older = "prompt" if side == "input" else "completion"
     for prefix in (f"llm.{side}_messages.", f"gen_ai.{older}."):
-        if found := _numbered(a, prefix):
+        if found := _numbered(numbered, prefix):
             return [_flat(message) for message in found]
-    if side == "input" and (found := _numbered(a, "llm.prompts.")):
+    if side == "input" and (found := _numbered(numbered, "llm.prompts.")):
         return [{"role": "user", "content": m.get("prompt.text")} for m in found]
-    if side == "output" and (found := _numbered(a, "llm.choices.")):
+    if side == "output" and (found := _numbered(numbered, "llm.choices.")):
         return [{"role": "assistant", "content": m.get("completion.text")} for m in found]
     return list(_of_events(events, side, older))
 
@@ -616,7 +629,7 @@ def _call(part: dict[str, Any]) -> dict[str, Any]:
 
 def _numbered(a: Attributes, prefix: str) -> list[dict[str, Any]]:
     """`prefix.N.rest` as a list of {rest: value}, in order of N."""
-    if prefix not in "\n".join(a):
+    if not a or prefix not in "\n".join(a):
         return []
     found: dict[int, dict[str, Any]] = {}
     for name, value in a.items():
@@ -672,13 +685,13 @@ def _merge_details(a: Attributes, events: list[Event]) -> None:
             a.update({k: v for k, v in _attributes(event.attributes).items() if k not in a})
 
 
-def _tools(a: Attributes) -> list[dict[str, Any]]:
+def _tools(a: Attributes, numbered: Attributes) -> list[dict[str, Any]]:
     """The tools that were offered."""
     defined = _unpacked(a.get("gen_ai.tool.definitions"))
     if isinstance(defined, list):
         return dicts(defined)
-    schemas = [r.json_object(t.get("tool.json_schema")) for t in _numbered(a, "llm.tools.")]
-    older = _numbered(a, "llm.request.functions.")
+    schemas = [r.json_object(t.get("tool.json_schema")) for t in _numbered(numbered, "llm.tools.")]
+    older = _numbered(numbered, "llm.request.functions.")
     return schemas or [
         {"name": t.get("name"), "parameters": r.json_object(t.get("parameters"))} for t in older
     ]
@@ -699,7 +712,8 @@ def _unpacked(value: Any) -> Any:
 
 def _first(a: Attributes, names: tuple[str, ...]) -> Any:
     for name in names:
-        if (value := a.get(name)) not in (None, ""):
+        value = a.get(name)
+        if value is not None and value != "":
             return value
     return None
 

@@ -223,11 +223,9 @@ _NO_LABELS = Labels()
 
 def labels(headers: Mapping[str, Any]) -> Labels:
     """The labels among logged headers; every other header is passed over."""
-    if not headers:
+    found = {label: as_text(value) for n, value in headers.items() if (label := _label(n))}
+    if not found:
         return _NO_LABELS
-    found = {
-        name.lower(): as_text(value) for name, value in headers.items() if isinstance(name, str)
-    }
     conversation = ""
     for name in CONVERSATION_HEADERS:
         if conversation := found.get(name, ""):
@@ -239,6 +237,14 @@ def labels(headers: Mapping[str, Any]) -> Labels:
         conversation_id=conversation,
         tags={n.removeprefix(_TAG): v for n, v in found.items() if n.startswith(_TAG)},
     )
+
+
+@lru_cache(maxsize=1024)  # the same headers come with every call
+def _label(name: str) -> str:
+    """A header's name in lower case if it is a label, else ""."""
+    lower = name.lower()
+    is_label = lower.startswith("x-cutover-") or lower in CONVERSATION_HEADERS
+    return lower if is_label else ""
 
 
 def named_tags(**values: str) -> dict[str, str]:
