@@ -114,18 +114,21 @@ def read(record: bytes) -> Call:
         transport_error=r.text(e.error) if status is None else "",
         cancelled=status == _CLIENT_GONE,
         gateway_cost_usd=r.usd(e.cost_usd),
-        exchange=_exchange(e, protocol, status),
+        exchange=_exchange(e, protocol, status, said.conversation_id),
     )
 
 
-def _exchange(e: Entry, protocol: Protocol | None, status: int | None) -> Exchange:
+def _exchange(
+    e: Entry, protocol: Protocol | None, status: int | None, conversation: str
+) -> Exchange:
     findings: list[str] = []
     asked = e.request_body.whole() if e.request_body else ""
     answer = e.response_body.whole() if e.response_body else ""
     exchange = Exchange()
     if protocol and (asked or answer):
         spoken = _spoken(answer) or protocol
-        exchange = read_exchange(spoken, asked, answer, status if answer else None)
+        came = status if answer else None
+        exchange = read_exchange(spoken, asked, answer, came, conversation)
         if spoken is not protocol:  # it is the router that wrote it
             exchange = msgspec.structs.replace(exchange, findings=())
     error = r.text(e.error)

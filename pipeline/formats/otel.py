@@ -81,6 +81,14 @@ _PYTHON_COUNT = re.compile(r"'(\w+)': (\d{1,18})\b")  # LiteLLM writes Python's 
 _PYTHON_TAGS = re.compile(r"'tags': \[([^\]]*)\]")
 _PYTHON_SESSION = re.compile(r"'session_id': '([^']+)'")
 _INDEX = re.compile(r"(\d{1,4})\.(.+)")
+_CONTENT = frozenset(
+    {
+        "gen_ai.system_instructions",
+        "gen_ai.input.messages",
+        "gen_ai.output.messages",
+        "gen_ai.tool.definitions",
+    }
+)  # what was said, where it is not in numbered attributes or events
 _ANY_INDEX = re.compile(r"\.\d{1,4}\.")
 
 
@@ -444,9 +452,7 @@ def _first_token(a: Attributes, events: list[Event], start: int | None) -> int |
     return next((_ms(e.timeUnixNano) for e in events if e.name in _FIRST_TOKENS), None)
 
 
-def _error(
-    span: Span, a: Attributes, reasons: list[str]
-) -> tuple[VendorError | None, int | None]:
+def _error(span: Span, a: Attributes, reasons: list[str]) -> tuple[VendorError | None, int | None]:
     """The error and the HTTP status, as far as attributes, status or exception tell them."""
     code = r.status(a.get("error.code")) or r.status(a.get("http.response.status_code"))
     raised = next((_attributes(e.attributes) for e in span.events if e.name == "exception"), {})
@@ -471,10 +477,17 @@ def _exchange(
     reasons: list[str],
     error: VendorError | None,
 ) -> Exchange:
-    bodies = _bodies(a)
-    asked, answered, kept = bodies or _told(a, events)
-    findings: list[str] = []
-    exchange = read_parsed(_shape(answered), asked, answered)
+    bodies, kept, findings = _bodies(a), False, list[str]()
+    numbered = a if _ANY_INDEX.search("\n".join(a)) else {}
+    if bodies or events or numbered or not _CONTENT.isdisjoint(a):
+        asked, answered, kept = bodies or _told(a, numbered, events)
+        exchange = read_parsed(_shape(answered), asked, answered)
+    else:  # as most instrumentations write them unless told to keep content
+        limit = a.get("gen_ai.request.max_tokens")
+        exchange = Exchange(
+            json_wanted=a.get("gen_ai.output.type") == "json",
+            max_output_tokens=limit if type(limit) is int and limit > 0 else None,
+        )
     finish = _TOOL_FINISH.get(reasons[0], reasons[0]) if reasons else exchange.finish_reason
     # A stream whose text was kept, but that never gave a finish reason, was cut off.
     cut = stream is True and kept and not finish and not error
@@ -559,9 +572,10 @@ def _shape(answer: dict[str, Any], other: Protocol | None = Protocol.OPENAI_CHAT
     return Protocol.OPENAI_CHAT if answer.get("object") == "chat.completion" else other
 
 
-def _told(a: Attributes, events: list[Event]) -> tuple[dict[str, Any], dict[str, Any], bool]:
+def _told(
+    a: Attributes, numbered: Attributes, events: list[Event]
+) -> tuple[dict[str, Any], dict[str, Any], bool]:
     """Request and answer in Chat's shape, put together from messages; whether an answer was kept."""
-    numbered = a if _ANY_INDEX.search("\n".join(a)) else {}
     asked = {
         "model": _first(a, _REQUEST_MODELS),
         "messages": [*_system(a), *_messages(a, numbered, "input", events)],

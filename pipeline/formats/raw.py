@@ -72,12 +72,13 @@ def read(record: bytes) -> Call:
     answer = r.body(x.response_body if x.response_body is not None else x.response_body_text)
     status, said = r.status(x.http_status), r.labels(x.request_headers or {})
     start = r.when(x.started_at)
-    exchange = read_exchange(protocol, r.body(x.request_body), answer, status)
+    conversation = r.text(x.conversation_id) or said.conversation_id
+    exchange = read_exchange(protocol, r.body(x.request_body), answer, status, conversation)
     first = r.milliseconds(x.time_to_first_token_ms) if exchange.stream else None
     return Call(
         call_id=r.text(x.id) or r.own_id(record),
         source="raw",
-        conversation_id=r.text(x.conversation_id) or said.conversation_id,
+        conversation_id=conversation,
         workload=r.text(x.workload) or said.workload,
         app=r.text(x.app) or said.app,
         team=r.text(x.team) or said.team,

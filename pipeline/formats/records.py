@@ -205,7 +205,7 @@ def chat(
         return Exchange(request_model=model, stream=stream, usage=usage)
     asked = {"model": model, "messages": messages}
     exchange = read_parsed(Protocol.OPENAI_CHAT, asked, {"choices": [{"message": answer}]})
-    return msgspec.structs.replace(exchange, stream=stream, usage=usage, findings=(), ended=None)
+    return msgspec.structs.replace(exchange, stream=stream, usage=usage, ended=None)
 
 
 class Labels(NamedTuple):
