@@ -125,13 +125,15 @@ def lines(
     """Curves per provider; the first field is drawn whole, a second dashed, a third dotted. unit: a key of LABELS."""
     data = pd.DataFrame(rows).melt(["at", "name"], list(fields), "field", "value").dropna()
     data["value"] = data["value"].astype(float)
+    nothing = not data["value"].any()  # zero belongs at the foot, not in the middle
+    scale = alt.Scale(domain=[0, 0.01 if unit == "%" else 1]) if nothing else alt.Undefined
     few = data["at"].nunique() <= FEW  # a line through a single moment cannot be seen
     return (
         alt.Chart(data)
         .mark_line(strokeWidth=2, strokeJoin="round", point=few)
         .encode(
             x=_time(),
-            y=alt.Y("value:Q", title=None, axis=alt.Axis(labelExpr=LABELS[unit], **GRID)),
+            y=alt.Y("value:Q", title=None, scale=scale, axis=alt.Axis(labelExpr=LABELS[unit], **GRID)),
             color=_colors(palette, "stroke"),
             strokeDash=alt.StrokeDash("field:N", scale=alt.Scale(domain=list(fields), range=DASHES[: len(fields)]), legend=None),
             tooltip=[alt.Tooltip("name:N", title=" "), alt.Tooltip("at:T", format="%m-%d %H:%M", title=" "),

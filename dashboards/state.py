@@ -6,10 +6,10 @@ from contextlib import contextmanager
 import streamlit as st
 from markupsafe import Markup
 
-from dashboards import queries, show
+from dashboards import queries
 from dashboards.markup import HINT, PILL
 from dashboards.queries import Freshness
-from dashboards.words import t
+from dashboards.words import age, t
 from pipeline.store.connect import StoreError
 
 LIVE_S = 15  # calls seen this recently: the page is live
@@ -58,7 +58,7 @@ def _pill() -> Markup:
     except StoreError:
         return PILL.format("away", t("state.pill.away"))
     state = state_of(freshness)
-    words = t(f"state.pill.{state}", age=show.seconds(freshness.age_s))
+    words = t(f"state.pill.{state}", age=age(freshness.age_s))
     return HINT.format(t(f"state.help.{state}"), PILL.format(state, words))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from dashboards import show
 from pipeline.verdicts.plan import Name
 
 FOLDER = Path(__file__).parent / "i18n"
@@ -38,6 +39,12 @@ def t(key: str, **values: object) -> str:
 def term(group: str, name: str) -> str:
     """The word for a name out of the data (a failure class, a check); the name itself if there is none."""
     return dictionary(language()).get(f"{group}.{name}", name)
+
+
+def age(seconds: float | None) -> str:
+    """1.4 s, 5 min or 2 d, its unit in the language in force."""
+    value, _, unit = show.seconds(seconds).partition(" ")
+    return f"{value} {term('unit', unit)}" if unit else value
 
 
 def named(name: Name | None, fallback: str) -> str:

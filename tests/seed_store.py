@@ -247,7 +247,7 @@ SELECT
        if(number % 3 = 0, '{HOSTILE}', 'argument "path" is missing'))) AS evidence,
     {CHECKS_VERSION} AS checks_version,
     if(failure_ = 'truncated_stream', ['missing_message_stop'], []) AS findings,
-    if(number % 1999 = 0, ['started_in_future'], []) AS doubts,
+    if(number % 1999 = 0, ['start_in_future'], []) AS doubts,
     multiIf({_random(19)} < 0.5, 'zh', {_random(19)} < 0.9, 'latin', '') AS language,
     multiIf(workload_ != 'code-agent' OR failure_ != '', [], number % 997 = 0, ['{HOSTILE}'],
             {_random(20)} < 0.5, ['read_file'], {_random(20)} < 0.8, ['read_file', 'edit_file'], []) AS tools_called

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -306,6 +307,33 @@ def test_verdicts_and_evidence_are_the_stored_ones() -> None:
     assert hold.slowest is not None and hold.slowest.gate == "check:not_refused"
     assert len(queries.verdict_changes(ALL)) == 2 * len(VERDICTS)
     assert len(queries.evidence("support")) == 12 * 3
+
+
+@pytest.mark.parametrize("days", [2, 30], ids=["row by row", "by the hour"])
+def test_a_path_of_evidence_ends_every_300th_part_of_its_time_with_its_last_row(
+    days: int, settings: Settings
+) -> None:
+    workload = f"path-{days}"
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    stored = [(begin + timedelta(minutes=7 * n), 0.001 * n) for n in range(days * 24 * 60 // 7)]
+    with connect(settings) as client:
+        client.insert(
+            "epochs",
+            [[workload, "kimi", 1, "h", "p", begin, "Chen Wei", False, "{}"]],
+            column_names=["workload", "candidate", "epoch", "epoch_hash", "plan_hash", "starts_at", "set_by", "after_data", "gates"],
+        )  # fmt: skip
+        client.insert(
+            "evidence",
+            [[at, workload, "kimi", 1, "failure", n, n, log_e, None, None, None, None] for n, (at, log_e) in enumerate(stored)],
+            column_names=["at", "workload", "candidate", "epoch", "gate", "units_baseline", "units_candidate", "log_e_promote",
+                          "log_e_rollback", "estimate", "lower", "upper"],
+        )  # fmt: skip
+    found = queries.evidence(workload)
+    assert 280 <= len(found) <= 310
+    assert {(row["at"], row["log_e_promote"]) for row in found} <= set(stored)
+    assert (found[-1]["at"], found[-1]["log_e_promote"]) == stored[-1]
+    gaps = [(b["at"] - a["at"]).total_seconds() for a, b in pairwise(found)]
+    assert max(gaps) <= 2 * days * 86_400 / 300 + 3600
 
 
 def test_disagreement_is_the_mean_of_the_pairs() -> None:

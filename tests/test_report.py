@@ -166,6 +166,29 @@ def test_later_calls_do_not_change_a_report_made_before(
     assert b"400 calls stored" in before
 
 
+def test_the_trend_follows_the_plan_as_it_was_frozen(snapshot: Snapshot) -> None:
+    """In the seeded store the game's last stage was put off after the first calls had come."""
+    first, now = snapshot.frozen, snapshot.plan
+    assert first and now and first.changes == 1
+    last = {
+        name: plan.workloads["game"].stages[-1].starts
+        for name, plan in (("first", first.plan), ("now", now))
+    }
+    assert last["first"] < last["now"]
+    between = last["first"] + (last["now"] - last["first"]) / 2
+
+    def planned(of: Snapshot) -> float:
+        return [share for at, share in figures.planned_curve(of, "game") if at <= between][-1]
+
+    assert planned(snapshot) == 1.0
+    before = msgspec.structs.replace(snapshot, frozen=msgspec.UNSET)  # as older versions took them
+    assert planned(before) == pytest.approx(0.6)
+    assert b'"frozen"' not in before.encode()
+    assert name_of(decode(before.encode())) == name_of(before)
+    words = dictionary("en")["trend.note.frozen"].split("(")[0]
+    assert words in command.rendered(snapshot, "en", ".html").decode()
+
+
 def test_a_snapshot_that_was_changed_in_the_store_is_refused(
     settings: Settings, snapshot: Snapshot
 ) -> None:

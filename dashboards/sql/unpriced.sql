@@ -1,2 +1,2 @@
 -- Calls whose cost is unknown.
-SELECT provider, model, reason, calls, last_minute FROM v_unpriced ORDER BY calls DESC LIMIT 50
+SELECT provider, model, reason, calls, last_hour FROM v_unpriced ORDER BY calls DESC LIMIT 50

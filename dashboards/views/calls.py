@@ -10,11 +10,15 @@ from dashboards import controls, costs, markup, queries, show, state
 from dashboards.markup import HINT, PILL, joined
 from dashboards.names import catalog, check_asks, provider_color, short_name
 from dashboards.queries import Search
-from dashboards.views.parts import card, csv_button, hinted, viewer_offset
+from dashboards.views.parts import card, csv_button, hinted, viewer_offset, workload_name
 from dashboards.words import language, t, term, theme
 from pipeline.calls import Failure
 
 ROWS = 200
+WIDTHS = {  # pixels: all columns of the list show at a width of 1280
+    "provider": 150, "model": 140, "workload": 125, "arm": 80, "outcome": 125,
+    "first_token": 85, "duration": 80, "tokens": 100, "cost": 85, "quality": 70,
+}  # fmt: skip
 
 
 def page() -> None:
@@ -88,7 +92,7 @@ def _frame(found: list[dict[str, Any]]) -> pd.DataFrame:
             "at": show.instant(row["started_at"], offset)[5:-4],
             "provider": short_name(row["provider"], language()),
             "model": row["model"],
-            "workload": row["workload"],
+            "workload": workload_name(row["workload"]),
             "arm": t(f"arm.{row['arm'] or 'none'}"),
             "outcome": term("failure", row["failure"]) if row["failure"] else t("calls.answered"),
             "first_token": row["time_to_first_token_ms"],
@@ -104,13 +108,15 @@ def _frame(found: list[dict[str, Any]]) -> pd.DataFrame:
 def _columns() -> dict[str, Any]:
     numbers = {
         key: st.column_config.NumberColumn(
-            t(f"calls.{key}"), help=t(f"calls.{key}.help"), format=form
+            t(f"calls.{key}"), help=t(f"calls.{key}.help"), format=form, width=WIDTHS.get(key)
         )
         for key, form in {"first_token": "%d ms", "duration": "%d ms", "quality": "%.0f %%"}.items()
     }
     names = {key: key for key in ("at", "provider", "model", "workload", "arm", "outcome", "cost", "call_id")}  # fmt: skip
     texts = {
-        key: st.column_config.TextColumn(t(f"calls.{name}"), help=t(f"calls.{name}.help"))
+        key: st.column_config.TextColumn(
+            t(f"calls.{name}"), help=t(f"calls.{name}.help"), width=WIDTHS.get(key)
+        )
         for key, name in (names | {"tokens": "tokens_column"}).items()
     }
     return numbers | texts
@@ -133,9 +139,9 @@ def _opened(call_id: str) -> None:
         st.html(_tokens(call))
     with right, card("calls.checks"):
         st.html(_checks(call))
-    with right, card("calls.pairs"):
+    with left, card("calls.pairs"):
         _pairs(call)
-    with right, card("calls.feedback"):
+    with left, card("calls.feedback"):
         _feedback(call)
     with right, card("calls.about"):
         st.html(_about(call))
@@ -224,7 +230,7 @@ def _checks(call: dict[str, Any]) -> Markup:
         for name, value in call["checks"].items()
     ]
     lines += [[t("calls.finding"), term("finding", finding), ""] for finding in call["findings"]]
-    lines += [[t("calls.doubt"), doubt, ""] for doubt in call["doubts"]]
+    lines += [[t("calls.doubt"), term("doubt", doubt), ""] for doubt in call["doubts"]]
     if not lines:
         return Markup("<small>{}</small>").format(t("calls.no_checks"))
     heads = [hinted("calls.check"), hinted("calls.evidence"), hinted("calls.value")]

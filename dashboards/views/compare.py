@@ -23,7 +23,7 @@ Shown = Callable[[float | None], str]
 
 def page() -> None:
     """Filters above; figures are drawn again every few seconds."""
-    with st.container(horizontal=True, vertical_alignment="center"):
+    with st.container(horizontal=True, vertical_alignment="center", key="filters"):
         workload = controls.workload(everything=False)
         seconds = controls.time_range("24h")
     _figures(controls.scope(seconds, workload))

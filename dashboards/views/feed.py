@@ -10,8 +10,8 @@ from dashboards import access, markup, queries, show
 from dashboards.markup import PILL, joined
 from dashboards.names import short_name
 from dashboards.queries import Scope
-from dashboards.views.parts import viewer_offset
-from dashboards.words import language, named, t, term
+from dashboards.views.parts import viewer_offset, workload_name
+from dashboards.words import language, t, term
 from pipeline.verdicts.plan import Plan
 
 MOST = 40
@@ -111,9 +111,7 @@ def retry_label(event: dict[str, Any]) -> str:
 
 def _workload(event: dict[str, Any]) -> str:
     """What people call the event's workload."""
-    plan, key = queries.plan(), event.get("workload", "")
-    work = plan.workloads.get(key) if plan else None
-    return named(work.name if work else None, key)
+    return workload_name(event.get("workload", ""))
 
 
 def _acknowledge(open_events: list[dict[str, Any]]) -> None:

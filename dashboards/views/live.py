@@ -29,6 +29,7 @@ LINE = Markup(
 )
 CHANGE = Markup('<i class="change {}" title="{}">{}</i>')
 ARROWS = {1: "▲", 0: "▬", -1: "▼"}
+ENOUGH = 6  # calls: with fewer a median has no 95 % interval from order statistics (2 · 0.5⁶ < 5 %)
 SLIGHT = 0.005  # a change of less than half a percent is none
 
 
@@ -161,7 +162,8 @@ def _points(now: Estimate | None, before: Estimate | None, better: int) -> Marku
 def _times(now: Estimate | None, before: Estimate | None) -> Markup:
     if now is None or before is None:
         return Markup("")
-    apart = now.low > before.high or now.high < before.low
+    told = min(now.n, before.n) >= ENOUGH
+    apart = told and (now.low > before.high or now.high < before.low)
     tone = "" if not apart else "bad" if now.value > before.value else "good"
     return _ratio(now.value, before.value, tone)
 
@@ -192,16 +194,20 @@ def _charts(scope: Scope, quantile: str) -> None:
             draw(charts.shares(_closed(points, scope), marks(scope), colors))
         with right, card("live.events"):
             event_feed(scope)
+        left, right = st.columns(2)
         with left, card("live.failures"):
             rows = failure_rows(found)
             draw(charts.failures(rows, colors)) if rows else st.caption(t("live.no_failures"))
         _curve(right, "live.failure_rate", points, ("failure_rate",), colors, "%")
+        left, right = st.columns(2)
         _latency(left, "first_token", points, colors, quantile)
         _latency(right, "duration", points, colors, quantile)
+        left, right = st.columns(2)
         with left, card("live.heatmap"):
             cells = heat(points, "duration_buckets")
             draw(charts.heatmap(cells, theme())) if cells else st.caption(t("nothing_to_draw"))
         _curve(right, "live.speed", points, ("tokens_per_second",), colors, "tokens/s")
+        left, right = st.columns(2)
         _curve(left, "live.cost", points, ("cost_per_1000",), colors, scope.currency)
         _curve(right, "live.quality", points, ("quality",), colors, "%")
 

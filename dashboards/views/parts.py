@@ -9,16 +9,16 @@ import pandas as pd
 import streamlit as st
 from markupsafe import Markup
 
-from dashboards import charts, show
+from dashboards import charts, queries, show
 from dashboards.markup import HINT
 from dashboards.names import provider_color, short_name
-from dashboards.words import language, t, theme
+from dashboards.words import language, named, t, theme
 
 
 @contextmanager
 def card(key: str) -> Iterator[None]:
-    """A framed box headed by the words `key`, explained by the words `key.help`."""
-    with st.container(border=True, key=f"card-{key.replace('.', '-')}"):
+    """A framed box headed by the words `key`, explained by the words `key.help`; as high as its neighbour."""
+    with st.container(border=True, key=f"card-{key.replace('.', '-')}", height="stretch"):
         st.markdown(f"**{t(key)}**", help=t(f"{key}.help"))
         yield
 
@@ -41,6 +41,13 @@ def palette(providers: Sequence[str]) -> dict[str, str]:
 def with_names(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The rows with the provider's name beside its id."""
     return [{**row, "name": short_name(row["provider"], language())} for row in rows]
+
+
+def workload_name(key: str) -> str:
+    """What people call a workload: its name in the plan, else its key."""
+    plan = queries.plan()
+    work = plan.workloads.get(key) if plan else None
+    return named(work.name if work else None, key)
 
 
 def viewer_offset() -> int:

@@ -11,7 +11,7 @@ from dashboards.names import short_name
 from dashboards.queries import RANGES, Account
 from dashboards.views.feed import retry_label
 from dashboards.views.parts import card, draw, hinted, viewer_offset
-from dashboards.words import language, t, term, theme
+from dashboards.words import age, language, t, term, theme
 
 FIGURE = Markup('<div title="{}"><b>{}</b><span>{}</span></div>')
 QUIET_S = 60  # a worker that stored nothing for so long is said to be quiet
@@ -88,7 +88,7 @@ def _freshness() -> None:
     found = queries.freshness()
     offset = viewer_offset()
     st.html(markup.facts([
-        (hinted("pipeline.age"), show.seconds(found.age_s)),
+        (hinted("pipeline.age"), age(found.age_s)),
         (hinted("pipeline.delay_p50"), show.milliseconds(found.p50_ms) if found.calls else show.UNKNOWN),
         (hinted("pipeline.delay_p99"), show.milliseconds(found.p99_ms) if found.calls else show.UNKNOWN),
         (hinted("pipeline.rate"), show.pace(found.calls_per_second)),
@@ -148,8 +148,8 @@ def _workers() -> None:
     ]
     lines = []
     for row in found:
-        age = (now - row["last_at"]).total_seconds()
-        last = PILL.format("good" if age < QUIET_S else "warn", show.seconds(max(0.0, age)))
+        idle_s = max(0.0, (now - row["last_at"]).total_seconds())
+        last = PILL.format("good" if idle_s < QUIET_S else "warn", age(idle_s))
         lines.append(
             [
                 row["worker"],

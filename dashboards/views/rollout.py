@@ -37,8 +37,9 @@ ACCENT = {"light": "#0B6E6E", "dark": "#4FC3B8"}
 
 def page() -> None:
     """The whole page follows the data; it changes slowly."""
-    seconds = controls.time_range("all")
-    report_button()
+    with st.container(horizontal=True, vertical_alignment="center", key="filters"):
+        seconds = controls.time_range("all")
+        report_button()
     _figures(seconds)
     _cost_by_month()
     _saving_corrected()

@@ -56,7 +56,7 @@ def board(words: Words, snapshot: Snapshot) -> Page:
         sentence=sentence(words, snapshot, plan),
         blocks=(
             _figures(words, snapshot, plan, whole),
-            trend(words, snapshot, words("trend.title"), note=words("trend.note")),
+            trend(words, snapshot, words("trend.title"), note=_trend_note(words, snapshot)),
             _workloads(words, snapshot, plan, saved),
             Pair(
                 left=Points(title=words("risks.title"), items=risks(words, snapshot, plan), note=words("risks.none")),
@@ -126,6 +126,17 @@ def _interval(words: Words, saving: Saving, currency: str) -> str:
     if saving.interval is None:
         return words("figure.saved.no_interval")
     return words("figure.saved.interval", span=words.show.money_span(saving.interval, currency))
+
+
+def _trend_note(words: Words, snapshot: Snapshot) -> str:
+    """What the curves are; which plan is drawn, if it has been changed since."""
+    first = snapshot.frozen
+    if not first or not first.changes:
+        return words("trend.note")
+    at = first.at.astimezone(UTC)
+    return words("trend.note") + words(
+        "trend.note.frozen", hash=first.plan_hash[:12], at=f"{at:%Y-%m-%d}", n=first.changes
+    )
 
 
 def trend(

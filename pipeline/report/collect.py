@@ -8,10 +8,12 @@ import msgspec
 
 from pipeline.catalog import Catalog
 from pipeline.net import free_tokens_left, monthly_costs
+from pipeline.progress import PlanVersion, frozen
 from pipeline.report.snapshot import (
     Account,
     ArmSums,
     DayCost,
+    FrozenPlan,
     FxRate,
     Provider,
     SavedDay,
@@ -106,6 +108,7 @@ class _Reader:
             account=self._account(),
             plan=plan,
             plan_hash=plan_hash,
+            frozen=self._frozen(),
             providers={name: self._provider(name) for name in sorted(seen)},
             since=max(first, now - PERIOD) if first else None,
             curve=self._curve(now, first),
@@ -134,6 +137,18 @@ class _Reader:
         if not found:
             return None, ""
         return msgspec.json.decode(found[0]["document"], type=Plan), found[0]["plan_hash"]
+
+    def _frozen(self) -> FrozenPlan | None:
+        found = rows(self._client, "SELECT * FROM v_plans")
+        versions = [
+            PlanVersion(row["recorded_at"].replace(tzinfo=UTC), row["plan_hash"], row["set_by"], msgspec.json.decode(row["document"], type=Plan))
+            for row in found
+        ]  # fmt: skip
+        begun = found[0]["begun"] if found else None
+        first, changes = frozen(versions, begun and begun.replace(tzinfo=UTC))
+        return first and FrozenPlan(
+            at=first.at, plan_hash=first.plan_hash, plan=first.plan, changes=len(changes)
+        )
 
     def _account(self) -> Account | None:
         found = self._ask("report_account")

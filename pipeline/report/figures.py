@@ -80,8 +80,13 @@ def actual_curve(snapshot: Snapshot, workload: str = "") -> tuple[tuple[datetime
 
 
 def planned_curve(snapshot: Snapshot, workload: str = "") -> tuple[tuple[datetime, float], ...]:
-    """The planned share at each change of stage, from the first known call to the plan's end."""
-    plan = snapshot.plan
+    """The planned share at each change of stage, from the first known call to the plan's end.
+
+    By the plan as it was frozen; the plan in force where that is not known, or has no such workload.
+    """
+    plan = snapshot.frozen.plan if snapshot.frozen else snapshot.plan
+    if plan and workload and workload not in plan.workloads:
+        plan = snapshot.plan
     if plan is None:
         return ()
     works = [plan.workloads[workload]] if workload else list(plan.workloads.values())

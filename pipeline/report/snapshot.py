@@ -202,6 +202,15 @@ class FxRate(msgspec.Struct, frozen=True, kw_only=True):
     estimated: bool
 
 
+class FrozenPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """The plan as it stood when the first calls were stored, since when, and how often it was changed after."""
+
+    at: datetime
+    plan_hash: str
+    plan: Plan
+    changes: int
+
+
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a report is made from."""
 
@@ -212,6 +221,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     account: Account | None = None
     plan: Plan | None = None
     plan_hash: str = ""
+    frozen: FrozenPlan | msgspec.UnsetType | None = msgspec.UNSET  # not in snapshots of before
     providers: dict[str, Provider] = {}
     since: datetime | None = None  # begin of the period that arms are compared over, up to taken_at
     curve: tuple[Step, ...] = ()
