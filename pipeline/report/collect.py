@@ -146,7 +146,9 @@ class _Reader:
         ]  # fmt: skip
         begun = found[0]["begun"] if found else None
         first, changes = frozen(versions, begun and begun.replace(tzinfo=UTC))
-        return first and FrozenPlan(
+        if first is None:
+            return None
+        return FrozenPlan(
             at=first.at, plan_hash=first.plan_hash, plan=first.plan, changes=len(changes)
         )
 
