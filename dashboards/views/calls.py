@@ -16,8 +16,8 @@ from pipeline.calls import Failure
 
 ROWS = 200
 WIDTHS = {  # pixels: all columns of the list show at a width of 1280
-    "provider": 150, "model": 140, "workload": 125, "arm": 80, "outcome": 125,
-    "first_token": 85, "duration": 80, "tokens": 100, "cost": 85, "quality": 70,
+    "provider": 178, "model": 142, "workload": 118, "arm": 76, "outcome": 122,
+    "first_token": 82, "duration": 76, "tokens": 112, "cost": 78, "quality": 66,
 }  # fmt: skip
 
 
