@@ -529,11 +529,15 @@ def read_account(client: Client, cluster: str) -> Account:
 _CALLS_A_MESSAGE = 500  # at most, as our producers write them
 _ACCOUNT = """
     SELECT
-        (SELECT sum(gaps) FROM v_partitions WHERE cluster = {cluster:String}),
-        (SELECT sum(in_flight) FROM v_partitions WHERE cluster = {cluster:String}),
+        gaps, in_flight,
         (SELECT sum(sent) FROM producers FINAL WHERE cluster = {cluster:String}),
         (SELECT sum(stored + rejected + duplicates + ignored) - sum(uncounted) FROM ledger WHERE cluster = {cluster:String}),
-        (SELECT argMax(if(ok, '', first_discrepancy), at) FROM audits)"""
+        (SELECT argMax(if(ok, '', first_discrepancy), at) FROM audits)
+    FROM
+    (
+        SELECT sum(v.gaps) AS gaps, sum(v.in_flight) AS in_flight FROM v_partitions AS v
+        WHERE v.cluster = {cluster:String}
+    )"""
 
 
 def spent(client: Client) -> dict[tuple[str, str], float]:
