@@ -88,6 +88,9 @@ async def producing(settings: Settings) -> AsyncIterator[CallProducer]:
     await producer.start()
     try:
         yield producer
+        async with asyncio.timeout(PATIENCE):  # stopping it waits for some seconds only
+            while producer.waiting:
+                await asyncio.sleep(0.05)
     finally:
         await producer.stop()
 
