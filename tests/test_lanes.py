@@ -82,6 +82,7 @@ async def test_each_lane_keeps_its_order_and_what_arrives_meanwhile_is_one_batch
 
 async def test_what_comes_slowly_is_gathered_until_there_is_enough(monkeypatch):
     monkeypatch.setattr(lanes, "ENOUGH_BYTES", 6)
+    monkeypatch.setattr(lanes, "BEHIND_SECONDS", 0)
     source, store = Source(), Store()
     between = Lanes(key=lambda m: m[0], size=lambda m: m[1], store=store, seconds=3600)
     task = asyncio.create_task(between.run(source))
@@ -94,6 +95,21 @@ async def test_what_comes_slowly_is_gathered_until_there_is_enough(monkeypatch):
         source.give("a", expected[-1])
         await until(lambda batch=expected: ("a", batch) in store.batches)
     assert store.stored("b") == []
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_what_comes_so_fast_that_the_worker_is_behind_is_gathered_for_the_whole_time(
+    monkeypatch,
+):
+    monkeypatch.setattr(lanes, "ENOUGH_BYTES", 6)
+    monkeypatch.setattr(lanes, "BEHIND_SECONDS", 3600)
+    source, store = Source(), Store()
+    between = Lanes(key=lambda m: m[0], size=lambda m: m[1], store=store, seconds=0.2)
+    task = asyncio.create_task(between.run(source))
+    source.give("a", 4, 5, 6, 7)
+    await until(lambda: store.batches)
+    assert store.batches == [("a", [4, 5, 6, 7])]
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
