@@ -2,9 +2,9 @@
 
 A lane stores one batch at a time, so that its messages stay in order; several lanes work side by
 side, and what arrives meanwhile makes the next batch larger. What comes slowly is gathered for a
-while, since each insert has its price; what comes fast is not: it would only get older. What comes
-so fast that the worker must be behind is gathered all the same: then pace is what counts. Knows
-neither Faust nor the store.
+while, since each insert has its price; what comes fast is not: it would only get older. What is old
+already when it arrives is gathered all the same: the worker is behind, and pace is what counts.
+Knows neither Faust nor the store.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 MOST_WAITING_BYTES = 64 * 1024 * 1024
 ENOUGH_BYTES = 256 * 1024  # some 200 calls: of 2,000 a second, two batches a second and partition
-BEHIND_SECONDS = 0.2  # enough in less than that: some 1,000 calls a second of one partition
+BEHIND_SECONDS = 1.0  # the age of a message, when it arrives, from which its worker is behind
 STORING_AT_ONCE = 2  # one lane is scored while another one's insert is under way
 
 
@@ -29,14 +29,13 @@ class _Lane(Generic[Message]):
         self.bytes = 0  # of them
         self.enough = asyncio.Event()
 
-    def add(self, message: Message, size: int) -> None:
-        now = asyncio.get_running_loop().time()
+    def add(self, message: Message, size: int, age: float) -> None:
         self.waiting.append(message)
         if not self.arrived.is_set():
-            self.arrived_at = now
+            self.arrived_at = asyncio.get_running_loop().time()
             self.arrived.set()
-        before, self.bytes = self.bytes, self.bytes + size
-        if before < ENOUGH_BYTES <= self.bytes and now - self.arrived_at >= BEHIND_SECONDS:
+        self.bytes += size
+        if self.bytes >= ENOUGH_BYTES and age < BEHIND_SECONDS:
             self.enough.set()
 
     async def gathered(self, seconds: float) -> None:
@@ -54,16 +53,21 @@ class _Lane(Generic[Message]):
 
 
 class Lanes(Generic[Key, Message]):
-    """Gathers what arrives for at most `seconds` and gives it to `store`, which returns what must come again."""
+    """Gathers what arrives for at most `seconds` and gives it to `store`, which returns what must come again.
+
+    `size` is a message's in bytes, `age` the seconds since it was sent.
+    """
 
     def __init__(
         self,
         key: Callable[[Message], Key],
         size: Callable[[Message], int],
+        age: Callable[[Message], float],
         store: Callable[[Key, Sequence[Message]], Awaitable[list[Message]]],
         seconds: float,
     ) -> None:
-        self._key, self._size, self._store, self._seconds = key, size, store, seconds
+        self._key, self._size, self._age = key, size, age
+        self._store, self._seconds = store, seconds
         self._lanes: dict[Key, _Lane[Message]] = {}
         self._bytes = 0
         self._room = asyncio.Event()
@@ -79,7 +83,7 @@ class Lanes(Generic[Key, Message]):
                     lane = self._lanes[key] = _Lane()
                     tasks.create_task(self._work(key, lane))
                 size = self._size(message)
-                lane.add(message, size)
+                lane.add(message, size, self._age(message))
                 self._bytes += size
                 while self._bytes > MOST_WAITING_BYTES:
                     self._room.clear()

@@ -106,6 +106,7 @@ class _Worker:
         self.lanes = Lanes(
             key=lambda event: event.message.tp,
             size=lambda event: len(event.message.value or b""),
+            age=lambda event: time.time() - event.message.timestamp,
             store=self.store_partition,
             seconds=settings.batch_ms / 1000,
         )

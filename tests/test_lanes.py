@@ -54,7 +54,9 @@ class Source:
 async def running():
     """A source, a store and the lanes between them."""
     source, store = Source(), Store()
-    between = Lanes(key=lambda m: m[0], size=lambda m: m[1], store=store, seconds=0)
+    between = Lanes(
+        key=lambda m: m[0], size=lambda m: m[1], age=lambda m: 0, store=store, seconds=0
+    )
     task = asyncio.create_task(between.run(source))
     yield source, store, between, task
     task.cancel()
@@ -82,9 +84,10 @@ async def test_each_lane_keeps_its_order_and_what_arrives_meanwhile_is_one_batch
 
 async def test_what_comes_slowly_is_gathered_until_there_is_enough(monkeypatch):
     monkeypatch.setattr(lanes, "ENOUGH_BYTES", 6)
-    monkeypatch.setattr(lanes, "BEHIND_SECONDS", 0)
     source, store = Source(), Store()
-    between = Lanes(key=lambda m: m[0], size=lambda m: m[1], store=store, seconds=3600)
+    between = Lanes(
+        key=lambda m: m[0], size=lambda m: m[1], age=lambda m: 0, store=store, seconds=3600
+    )
     task = asyncio.create_task(between.run(source))
     for expected in ([1, 2, 3], [5, 2]):
         for number in expected[:-1]:
@@ -99,13 +102,10 @@ async def test_what_comes_slowly_is_gathered_until_there_is_enough(monkeypatch):
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_what_comes_so_fast_that_the_worker_is_behind_is_gathered_for_the_whole_time(
-    monkeypatch,
-):
+async def test_what_is_old_when_it_arrives_is_gathered_for_the_whole_time(monkeypatch):
     monkeypatch.setattr(lanes, "ENOUGH_BYTES", 6)
-    monkeypatch.setattr(lanes, "BEHIND_SECONDS", 3600)
     source, store = Source(), Store()
-    between = Lanes(key=lambda m: m[0], size=lambda m: m[1], store=store, seconds=0.2)
+    between = Lanes(key=lambda m: m[0], size=lambda m: m[1], age=lambda m: lanes.BEHIND_SECONDS, store=store, seconds=0.2)  # fmt: skip
     task = asyncio.create_task(between.run(source))
     source.give("a", 4, 5, 6, 7)
     await until(lambda: store.batches)
@@ -178,7 +178,9 @@ async def test_a_store_that_fails_ends_it():
 
     source = Source()
     source.give("a", 1)
-    between = Lanes(key=lambda m: m[0], size=lambda m: m[1], store=fails, seconds=0)
+    between = Lanes(
+        key=lambda m: m[0], size=lambda m: m[1], age=lambda m: 0, store=fails, seconds=0
+    )
     with pytest.raises(ExceptionGroup) as raised:
         await between.run(source)
     assert raised.group_contains(ValueError, match="broken on purpose")
