@@ -12,6 +12,7 @@ application and gateway tell of is two spans: send one of them.
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -155,7 +156,7 @@ class ScopeSpans(msgspec.Struct, gc=False):
 
 class ResourceSpans(msgspec.Struct, gc=False):
     scopeSpans: list[ScopeSpans] = []
-    resource: Resource | None = None
+    resource: msgspec.Raw = msgspec.Raw()
 
 
 class Document(msgspec.Struct, gc=False):
@@ -191,6 +192,15 @@ class _Kin(msgspec.Struct, gc=False):
     parentSpanId: str = ""
 
 
+class Origin(msgspec.Struct):
+    """What a resource says of all its spans."""
+
+    workload: str = ""
+    app: str = ""
+    team: str = ""
+    tags: dict[str, str] = {}
+
+
 class Told(NamedTuple):
     """A span of a message, as JSON, with its resource and its scope."""
 
@@ -200,6 +210,7 @@ class Told(NamedTuple):
 
 
 _documents = msgspec.json.Decoder(Document)
+_resources = msgspec.json.Decoder(Resource | None)
 _unread = msgspec.json.Decoder(_Document)
 _spans = msgspec.json.Decoder(Span)
 _kin = msgspec.json.Decoder(_Kin)
@@ -229,6 +240,7 @@ def read(record: bytes) -> Call:
     """The call of one span. Raises msgspec.DecodeError, ValidationError or NotACallError."""
     document = _documents.decode(record)
     resource, scope, span = _only_span(document)
+    origin = _origin(resource)
     if document.told_by:
         what = f"the same call is told of by the span {document.told_by}: {span.name}"
         raise r.NotACallError(what, r.OTHER_SPAN)
@@ -249,10 +261,10 @@ def read(record: bytes) -> Call:
         source="otlp",
         request_id=r.text(a.get("litellm.call_id")) or span.traceId,
         conversation_id=r.text(_first(a, _SESSIONS)) or (session[1] if session else ""),
-        workload=r.text(a.get("cutover.workload", resource.get("cutover.workload"))),
-        app=r.text(a.get("metadata.user_api_key_alias")) or _service(resource),
-        team=r.text(_first(a, _TEAMS)) or r.text(resource.get("service.namespace")),
-        tags=_tags(resource, requester),
+        workload=r.text(a["cutover.workload"]) if "cutover.workload" in a else origin.workload,
+        app=r.text(a.get("metadata.user_api_key_alias")) or origin.app,
+        team=r.text(_first(a, _TEAMS)) or origin.team,
+        tags=origin.tags | _requester_tags(requester) if requester else origin.tags,
         provider=_provider(a),
         host=r.text(a.get("server.address")) or host,
         path=path,
@@ -342,10 +354,10 @@ def _tried(value: bytes) -> list[bytes]:
         return [value]  # `read` says what is wrong with it
 
 
-def _only_span(document: Document) -> tuple[Attributes, str, Span]:
-    """The resource's attributes, the scope's name and the span. Raises if there is none."""
+def _only_span(document: Document) -> tuple[bytes, str, Span]:
+    """The resource as JSON, the scope's name and the span. Raises if there is none."""
     if document.span:
-        return {}, "", document.span
+        return b"", "", document.span
     if document.resourceSpans is None:
         if bytes(document.resourceMetrics) or bytes(document.resourceLogs):
             raise r.NotACallError(
@@ -355,8 +367,7 @@ def _only_span(document: Document) -> tuple[Attributes, str, Span]:
     for within in document.resourceSpans:
         for scoped in within.scopeSpans:
             for span in scoped.spans:
-                resource = _attributes(within.resource.attributes if within.resource else [])
-                return resource, scoped.scope.name if scoped.scope else "", span
+                return bytes(within.resource), scoped.scope.name if scoped.scope else "", span
     raise r.NotACallError("a message without spans", r.OTHER_SPAN)
 
 
@@ -401,9 +412,24 @@ def _is_call(a: Attributes) -> bool:
     return "gen_ai.request.model" in a and any(name in a for name in _PROVIDERS)
 
 
-def _service(resource: Attributes) -> str:
-    name = r.text(resource.get("service.name"))
-    return "" if name.startswith("unknown_service") else name
+@lru_cache(maxsize=256)  # a process sends the same resource with all its spans
+def _origin(resource: bytes) -> Origin:
+    """Who sends spans; the resource's own attributes and its environment are tags. Raises as `read`."""
+    found = _resources.decode(resource) if resource else None
+    a = _attributes(found.attributes) if found else {}
+    name = r.text(a.get("service.name"))
+    tags = {
+        name: str(value)
+        for name, value in a.items()
+        if not name.startswith(_OF_OPENTELEMETRY) and isinstance(value, str | int | bool)
+    }
+    environment = _first(a, ("deployment.environment.name", "deployment.environment"))
+    return Origin(
+        workload=r.text(a.get("cutover.workload")),
+        app="" if name.startswith("unknown_service") else name,
+        team=r.text(a.get("service.namespace")),
+        tags=tags | r.named_tags(environment=r.text(environment)),
+    )
 
 
 def _provider(a: Attributes) -> str:
@@ -429,19 +455,11 @@ def _protocol(a: Attributes, scope: str, name: str) -> Protocol | None:
     return None
 
 
-def _tags(resource: Attributes, requester: str) -> dict[str, str]:
-    """The resource's own attributes, its environment, and LiteLLM's request tags."""
-    tags = {
-        name: str(value)
-        for name, value in resource.items()
-        if not name.startswith(_OF_OPENTELEMETRY) and isinstance(value, str | int | bool)
-    }
-    names = ("deployment.environment.name", "deployment.environment")
-    tags |= r.named_tags(environment=r.text(_first(resource, names)))
-    if requester and (found := _PYTHON_TAGS.search(requester)):
-        pairs = (tag.strip("' ").partition(":") for tag in found[1].split(","))
-        tags |= {key: value.strip() or "true" for key, _, value in pairs if key}
-    return tags
+def _requester_tags(requester: str) -> dict[str, str]:
+    """LiteLLM's request tags."""
+    found = _PYTHON_TAGS.search(requester)
+    pairs = (tag.strip("' ").partition(":") for tag in found[1].split(",")) if found else ()
+    return {key: value.strip() or "true" for key, _, value in pairs if key}
 
 
 def _first_token(a: Attributes, events: list[Event], start: int | None) -> int | None:

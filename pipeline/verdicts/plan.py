@@ -20,11 +20,14 @@ gates: {failure: {margin: 0.01}, score: {margin: 0.02}}
 `gates` are explained in `gates.py`.
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from fnmatch import fnmatchcase
+from fnmatch import fnmatchcase, translate
+from functools import cached_property, partial
 from hashlib import sha256
+from operator import attrgetter
 from typing import Annotated
 
 import msgspec
@@ -138,7 +141,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return self.model or requested
 
 
-class Match(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Match(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """Which calls belong to a workload: all the conditions given must hold. Values may be globs."""
 
     app: str = ""
@@ -149,15 +152,24 @@ class Match(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def fits(self, call: Call) -> bool:
         """True if every condition given holds; a rule without conditions fits nothing."""
-        wanted = [
-            (self.app, call.app),
-            (self.team, call.team),
-            (self.model, call.exchange.request_model),
-            (self.path, call.path),
-            *((value, call.tags.get(key, "")) for key, value in self.tags.items()),
+        conditions = self._conditions
+        return bool(conditions) and all(fits(told(call)) for told, fits in conditions)
+
+    @cached_property
+    def _conditions(self) -> tuple[tuple[Callable[[Call], str], Callable[[str], object]], ...]:
+        """Of each condition that is given: what it asks a call for, and what finds that it fits."""
+        wanted: list[tuple[str, Callable[[Call], str]]] = [
+            (self.app, attrgetter("app")),
+            (self.team, attrgetter("team")),
+            (self.model, attrgetter("exchange.request_model")),
+            (self.path, attrgetter("path")),
+            *((value, partial(_tag, key)) for key, value in self.tags.items()),
         ]
-        given = [(pattern, value) for pattern, value in wanted if pattern]
-        return bool(given) and all(fnmatchcase(value, pattern) for pattern, value in given)
+        return tuple((told, re.compile(translate(glob)).match) for glob, told in wanted if glob)
+
+
+def _tag(key: str, call: Call) -> str:
+    return call.tags.get(key, "")
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
