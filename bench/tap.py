@@ -31,6 +31,7 @@ ROUNDS = 5
 SECONDS = 6  # a way, a rate and a round
 RATES = (50, 300)  # requests a second
 KINDS = {"whole": False, "streamed": True}
+TIMEOUT = aiohttp.ClientTimeout(total=30)  # after which a request has failed
 REQUEST = {
     "model": "gpt-4o-mini", "max_tokens": 100,
     "messages": [{"role": "user", "content": "Where is my parcel? " * 40}],
@@ -92,7 +93,8 @@ def _quantile(times: list[float], q: float) -> float:
 async def _times(url: str, rate: int, streamed: bool) -> list[float]:
     """Milliseconds to the whole answer (of a stream to its first byte) of each request; inf if it failed."""
     body = json.dumps({**REQUEST, "stream": streamed})
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector, timeout=TIMEOUT) as session:
 
         async def ask() -> float:
             started = time.perf_counter()

@@ -394,8 +394,7 @@ def _plain(value: Value) -> Any:
 
 def _integer(value: Any) -> Any:
     if isinstance(value, str) and value.isascii() and len(value) < 20:
-        digits = value.removeprefix("-")
-        return int(value) if digits.isdigit() else value
+        return int(value) if value.isdigit() or value.removeprefix("-").isdigit() else value
     return value
 
 
@@ -744,8 +743,7 @@ def _unpacked(value: Any) -> Any:
 
 def _first(a: Attributes, names: tuple[str, ...]) -> Any:
     for name in names:
-        value = a.get(name)
-        if value is not None and value != "":
+        if name in a and (value := a[name]) is not None and value != "":
             return value
     return None
 
