@@ -176,8 +176,8 @@ def test_replaying_the_stored_units_gives_the_same_bits_and_the_command_the_same
             assert gate[name] == shown[gate["gate"]][name], (gate["gate"], name)
 
 
-@pytest.mark.parametrize("forgotten", ["units UPDATE positions = ''", "judge_positions DELETE"])
-def test_another_judge_goes_on_where_the_first_one_died(world, forgotten: str) -> None:
+@pytest.mark.parametrize("written_apart", [False, True])
+def test_another_judge_goes_on_where_the_first_one_died(world, written_apart: bool) -> None:
     """By the positions in its last batch, or by those that earlier versions wrote apart."""
     first, whole = world.judge("one"), conversations(300)
     two_turns = [dict(call, started_at=call["started_at"] + 3000) for call in whole[148:152]]
@@ -185,7 +185,14 @@ def test_another_judge_goes_on_where_the_first_one_died(world, forgotten: str) -
     world.tick(first, later=0)  # the last ones are still open
     half = world.client.command("SELECT count() FROM units")
     assert 100 < half < 150
-    world.client.command(f"ALTER TABLE {forgotten} WHERE 1 SETTINGS mutations_sync = 1")
+    if written_apart:
+        world.client.command(
+            "INSERT INTO judge_positions (batch, writer, kept, positions)"
+            " SELECT batch, writer, 'units', positions FROM units WHERE positions != ''"
+        )
+        world.client.command(
+            "ALTER TABLE units UPDATE positions = '' WHERE 1 SETTINGS mutations_sync = 1"
+        )
     second = world.judge("two")
     world.come([*two_turns, *whole[150:]])
     world.tick(second)
@@ -202,6 +209,12 @@ def test_another_judge_goes_on_where_the_first_one_died(world, forgotten: str) -
     world.tick(first)
     assert world.client.command("SELECT count() - uniqExact(conversation_id) FROM units") == 0
     assert len(stored.read_units(world.client, "chat")) == 320
+
+
+@pytest.mark.parametrize("source", [stored.USERS, stored.PAIRS], ids=["users", "pairs"])
+def test_judged_conversations_are_looked_up_without_reading_all_units(world, source) -> None:
+    by_hash = f"SELECT conversation FROM {source.judged} WHERE conversation IN (1, 2)"
+    world.client.query(f"{by_hash} SETTINGS force_optimize_projection = 1")
 
 
 def test_a_judge_overtaken_in_the_midst_of_a_round_tells_nothing(world) -> None:
