@@ -6,8 +6,9 @@ from typing import Any
 import streamlit as st
 
 from dashboards import queries
+from dashboards.figures import Scope
 from dashboards.names import short_name
-from dashboards.queries import RANGES, Scope
+from dashboards.queries import RANGES
 from dashboards.words import language, named, t
 
 

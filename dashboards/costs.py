@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from dashboards.sides import Side
 from pipeline.calls import Usage
 from pipeline.catalog import Catalog
 from pipeline.savings import Saving
@@ -143,7 +144,7 @@ def three_ways(baseline: Bills, candidate: Bills) -> dict[str, Decimal | None]:
 
 
 def warmed(
-    saving: Saving, paid: Mapping[str, Decimal], baseline: Bills, candidates: Mapping[str, Bills]
+    saving: Saving, paid: Mapping[Side, Decimal], baseline: Bills, candidates: Mapping[Side, Bills]
 ) -> Saving | None:
     """What would have been saved had the candidates' caches been as warm as the baseline's.
 
@@ -151,8 +152,8 @@ def warmed(
     the baseline's share of cache reads. None where that cannot be told of one of them.
     """
     whole = Decimal(0)
-    for provider, amount in paid.items():
-        bills_ = candidates.get(provider)
+    for side, amount in paid.items():
+        bills_ = candidates.get(side)
         projected = three_ways(baseline, bills_)["projected"] if bills_ and bills_.calls else None
         if bills_ is None or projected is None or not bills_.cost_per_call:
             return None

@@ -6,7 +6,8 @@ from urllib.parse import urlencode
 
 from markupsafe import Markup
 
-from dashboards.names import provider_color, short_name
+from dashboards.names import provider_color, short_name, side_color, side_name
+from dashboards.sides import Side
 
 Cell = str | Markup
 _MARKDOWN = re.compile(r"[\\`*_{}\[\]()#+!|<>$~:-]")
@@ -32,6 +33,11 @@ def with_small(value: str, note: str) -> Markup:
 def provider(provider_id: str, language: str, theme: str) -> Markup:
     """A provider's name behind a dot of its colour."""
     return DOT.format(provider_color(provider_id, theme)) + short_name(provider_id, language)
+
+
+def side(of: Side, language: str, theme: str) -> Markup:
+    """A side's name behind a dot of its colour."""
+    return DOT.format(side_color(of, theme)) + side_name(of, language)
 
 
 def table(

@@ -2,10 +2,14 @@
 
 from functools import cache
 
+from dashboards.sides import Apart, Side, told_apart
+from dashboards.verdicts import Verdict
 from pipeline.catalog import Catalog, load_catalog
 from pipeline.rules import load_checks
+from pipeline.verdicts.plan import Plan
 
 UNKNOWN_COLOR = "#8A8F98"
+INK = {"light": 0, "dark": 255}  # black, white
 
 
 @cache
@@ -33,6 +37,29 @@ def provider_name(provider: str, language: str) -> str:
 def short_name(provider: str, language: str) -> str:
     """The name without what stands in brackets or after a slash, for legends and table heads."""
     return provider_name(provider, language).split(" (")[0].split(" / ")[0]
+
+
+def sides(plan: Plan | None, workload: str) -> Apart:
+    """The sides of a workload, by that plan."""
+    return told_apart(plan, workload, catalog())
+
+
+def candidate_name(plan: Plan | None, verdict: Verdict, language: str) -> str:
+    """Who a verdict is about."""
+    return side_name(sides(plan, verdict.workload).judged(verdict), language)
+
+
+def side_name(side: Side, language: str) -> str:
+    """The short name of a side, with its model where that tells it apart."""
+    return f"{short_name(side.provider, language)} {side.model}".strip()
+
+
+def side_color(side: Side, theme: str) -> str:
+    """The provider's colour; of its further sides ever nearer to the page's ink."""
+    color = provider_color(side.provider, theme)
+    part = side.nth / (side.nth + 1)
+    mixed = [round(int(color[i : i + 2], 16) * (1 - part) + INK[theme] * part) for i in (1, 3, 5)]
+    return "#" + "".join(f"{value:02X}" for value in mixed)
 
 
 def provider_color(provider: str, theme: str) -> str:

@@ -17,7 +17,9 @@ import streamlit as st
 
 from dashboards.costs import Bills
 from dashboards.costs import bills as add_bills
-from dashboards.names import catalog
+from dashboards.figures import BY_THE_HOUR_S, HOUR_S, Account, Bounds, Freshness, Scope, Slice, Sums
+from dashboards.names import catalog, sides
+from dashboards.sides import Apart, Side
 from dashboards.verdicts import Verdict
 from dashboards.verdicts import read as read_verdict
 from pipeline import savings as saved
@@ -28,7 +30,6 @@ from pipeline.progress import PlanVersion, frozen
 from pipeline.savings import Saving
 from pipeline.scoring.net_cost import NetCost
 from pipeline.settings import Settings
-from pipeline.stats import Estimate
 from pipeline.store.connect import Client, StoreError, connect, rows
 from pipeline.store.migrate import SQL as STORE_SQL
 from pipeline.verdicts.plan import Plan
@@ -39,230 +40,17 @@ BILL_S = 60  # the same for the bill and the saving, which read all usage there 
 RANGES = {
     "5m": 300, "15m": 900, "1h": 3600, "24h": 86_400, "7d": 7 * 86_400, "all": 20 * 365 * 86_400,
 }  # seconds  # fmt: skip
-BY_THE_HOUR_S = 86_400  # ranges longer than this are read from sums per hour
 BY_THE_HOUR = {
     "v_minutes": "v_hours", "v_costs": "v_hourly_costs", "v_answers": "v_hourly_answers",
 }  # fmt: skip
-HOUR_S = 3600
 UNPRICED = ("unknown_model", "no_price", "no_usage", "flat_rate_plan")  # `Cost.unknown`
-STEPS_AIMED_AT = 40  # points of a curve
 QUANTILES = (50, 95, 99)  # percent
 OF_LISTED = ("list_cost", "granted", "covered")  # amounts that need a list cost
 AMOUNTS = (*OF_LISTED, "fee", "net_cost")
 UNKNOWN_TABLE = "code: 60,"
-BILLS_EACH = 1000  # calls of each provider whose bills are added up
+TOGETHER = Apart()  # a provider is one side, whatever its models
+BILLS_EACH = 1000  # calls of each side whose bills are added up
 _SUMS = re.compile(rf"\b({'|'.join(BY_THE_HOUR)})\b")
-
-
-@dataclass(frozen=True)
-class Scope:
-    """What a page looks at: the last seconds, sums in a currency; one workload, provider, model or all ("").
-
-    With `ago` it is the same span of time, so many seconds earlier.
-    """
-
-    seconds: int
-    workload: str
-    currency: str
-    provider: str = ""
-    model: str = ""
-    ago: int = 0
-
-    def parameters(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @property
-    def recent(self) -> "Scope":
-        """Its last hour, or less if it is shorter."""
-        return replace(self, seconds=min(self.seconds, HOUR_S))
-
-    @property
-    def hour_ago(self) -> "Scope":
-        """`recent` an hour earlier."""
-        return replace(self.recent, ago=HOUR_S)
-
-
-@dataclass(frozen=True)
-class Sums:
-    """What a provider did in a scope; maps are by failure class, latency bucket or check."""
-
-    provider: str
-    arm: str
-    calls: int
-    recent_calls: int  # of this minute and the one before
-    failed: int
-    provider_failed: int
-    cancelled: int
-    streams: int
-    with_usage: int
-    input_tokens: int
-    cache_read_input_tokens: int
-    output_tokens: int
-    quality_calls: int
-    quality_sum: Decimal
-    failures: dict[str, int]
-    first_token_buckets: dict[int, int]
-    duration_buckets: dict[int, int]
-    check_calls: dict[str, int]
-    check_sums: dict[str, Decimal]
-    findings: dict[str, int]
-    generated_tokens: int
-    generating_ms: int
-    cost: Decimal
-    priced: int
-
-    @property
-    def finished(self) -> int:
-        """Calls that answered or failed; one that the client cancelled is neither."""
-        return self.calls - self.cancelled
-
-    @property
-    def failure_rate(self) -> Estimate | None:
-        return stats.proportion(self.failed, self.finished)
-
-    @property
-    def provider_failure_rate(self) -> Estimate | None:
-        """Failures that are the provider's own fault."""
-        return stats.proportion(self.provider_failed, self.finished)
-
-    @property
-    def quality(self) -> Estimate | None:
-        return stats.proportion(float(self.quality_sum), self.quality_calls)
-
-    @property
-    def cost_per_1000(self) -> Decimal | None:
-        """Cost of 1,000 calls in the scope's currency, over the calls whose cost is known."""
-        return 1000 * self.cost / self.priced if self.priced else None
-
-    @property
-    def tokens_per_second(self) -> float | None:
-        """Output tokens per second of streaming, from the first token to the end of an answer."""
-        return 1000 * self.generated_tokens / self.generating_ms if self.generating_ms else None
-
-    def check(self, name: str) -> Estimate | None:
-        return stats.proportion(float(self.check_sums.get(name, 0)), self.check_calls.get(name, 0))
-
-
-@dataclass(frozen=True)
-class Slice:
-    """What a provider did in a part of a scope."""
-
-    provider: str
-    slice: str
-    calls: int
-    failed: int
-    cancelled: int
-    quality_calls: int
-    quality_sum: Decimal
-    first_token_buckets: dict[int, int]
-    duration_buckets: dict[int, int]
-
-    @property
-    def failure_rate(self) -> Estimate | None:
-        return stats.proportion(self.failed, self.calls - self.cancelled)
-
-    @property
-    def quality(self) -> Estimate | None:
-        return stats.proportion(float(self.quality_sum), self.quality_calls)
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """When the first known call was (None: there is none), and the store's clock."""
-
-    first: datetime | None
-    now: datetime
-
-    def elapsed_s(self, seconds: int) -> float:
-        """How much of the last seconds the store knows about; at least a minute."""
-        if self.first is None:
-            return float(seconds)
-        return max(60.0, min(seconds + self.now.second, (self.now - self.first).total_seconds()))
-
-    def by_the_hour(self, seconds: int) -> bool:
-        """True if so much is known of the last seconds that sums per hour are fine enough."""
-        return self.elapsed_s(seconds) > BY_THE_HOUR_S
-
-    @property
-    def recent_minutes(self) -> float:
-        """How long this minute and the one before have lasted."""
-        return 1 + self.now.second / 60
-
-    def step_s(self, seconds: int) -> int:
-        """The length of a curve's step, about STEPS_AIMED_AT of them: whole minutes, or whole hours where sums are."""
-        unit = HOUR_S if self.by_the_hour(seconds) else 60
-        return max(unit, round(self.elapsed_s(seconds) / STEPS_AIMED_AT / unit) * unit)
-
-
-@dataclass(frozen=True)
-class Freshness:
-    """How old the numbers are. `last_stored_at` is None when nothing recent is stored."""
-
-    now: datetime
-    last_batch_at: datetime | None
-    last_stored_at: datetime | None
-    calls: int
-    p50_ms: float
-    p99_ms: float
-    calls_per_second: float
-
-    @property
-    def age_s(self) -> float | None:
-        """Seconds since the newest call became visible; None when there never was one."""
-        newest = self.last_stored_at or self.last_batch_at
-        return None if newest is None else max(0.0, (self.now - newest).total_seconds())
-
-
-@dataclass(frozen=True)
-class Account:
-    """Produced = stored + rejected + duplicates + ignored + in flight, in calls, of one Kafka cluster."""
-
-    cluster: str
-    current: bool
-    produced: int
-    waiting: int  # at the producers, not yet in Kafka
-    dropped: int
-    resent: int  # up to that many are in Kafka twice
-    produced_at: datetime  # the producers' last word
-    stored: int
-    rejected: int
-    duplicates: int
-    ignored: int  # records that tell of no call
-    uncounted: int  # of those produced: from senders who do not say how many they send
-    stored_rows: int
-    rejected_rows: int
-    messages_in_flight: int
-    observed_at: datetime  # a worker's last look at Kafka
-    last_batch_at: datetime
-
-    @property
-    def in_flight(self) -> int:
-        return self.produced - self.dropped + self.twice - self._read
-
-    @property
-    def twice(self) -> int:
-        """Calls known to be in Kafka twice, because a producer did not learn of the first time."""
-        beyond = self._read - (self.produced - self.dropped)
-        return beyond if 0 < beyond <= self.resent else 0
-
-    @property
-    def _read(self) -> int:
-        return self.stored + self.rejected + self.duplicates + self.ignored
-
-    @property
-    def state(self) -> str:
-        """balanced, in_flight, settling (one side's word is older than the other's) or unbalanced."""
-        if self.in_flight < 0:
-            return (
-                "settling"
-                if self.current and self.produced_at < self.last_batch_at
-                else "unbalanced"
-            )
-        if self.in_flight == 0:
-            return "balanced"
-        if self.current and (self.messages_in_flight or self.waiting):
-            return "in_flight"
-        return "settling" if self.current and self.observed_at < self.produced_at else "unbalanced"
 
 
 @st.cache_resource(show_spinner=False)
@@ -336,24 +124,34 @@ def _known(at: datetime | None) -> datetime | None:
     return None if at is None or at.year == 1970 else at
 
 
-def sums(scope: Scope) -> list[Sums]:
-    """Each provider's totals in the scope; shadow calls left out."""
-    return [Sums(**row) for row in ask("sums", **scope.parameters())]
+def apart(workload: str) -> Apart:
+    """How the sides of a workload are told apart, by the plan in force."""
+    return sides(plan(), workload)
 
 
-def spreads(scope: Scope, of: str) -> dict[str, stats.Spread]:
-    """By provider, what the interval of a mean per call needs; `of`: cost, input or output tokens."""
-    base = "cost" if of == "cost" else "usage"
+def _sided(found: list[dict[str, Any]], of: Apart) -> list[dict[str, Any]]:
+    """The rows with their `provider` and `told` (the endpoint, where a model tells it) as `side`."""
+    return [{"side": of.side(row.pop("provider"), row.pop("told")), **row} for row in found]
+
+
+def sums(scope: Scope, of: Apart = TOGETHER) -> list[Sums]:
+    """Each side's totals in the scope, each provider's without `of`; shadow calls left out."""
+    return [Sums(**row) for row in _sided(ask("sums", apart=of.document, **scope.parameters()), of)]
+
+
+def spreads(scope: Scope, kind: str, of: Apart = TOGETHER) -> dict[Side, stats.Spread]:
+    """By side, what the interval of a mean per call needs; `kind`: cost, input or output tokens."""
+    base = "cost" if kind == "cost" else "usage"
     return {
-        row["provider"]: stats.Spread(
+        row["side"]: stats.Spread(
             n=row[f"{base}_n"],
             minutes=row[f"{base}_minutes"],
             nn=row[f"{base}_nn"],
-            y=row[f"{of}_y"],
-            yy=row[f"{of}_yy"],
-            yn=row[f"{of}_yn"],
+            y=row[f"{kind}_y"],
+            yy=row[f"{kind}_yy"],
+            yn=row[f"{kind}_yn"],
         )
-        for row in ask("spread", **scope.parameters())
+        for row in _sided(ask("spread", apart=of.document, **scope.parameters()), of)
     }
 
 
@@ -456,25 +254,39 @@ def evidence(workload: str) -> list[dict[str, Any]]:
     return ask_if_there("evidence", workload=workload) or []
 
 
-def slices(scope: Scope, by: str, offset: int) -> list[Slice]:
-    """What providers did, by model, stage or hour of the viewer's day; by language or tool, the most frequent ones."""
+def slices(scope: Scope, by: str, offset: int, of: Apart = TOGETHER) -> list[Slice]:
+    """What sides did, by model, stage or hour of the viewer's day; by language or tool, the most frequent ones."""
     if by in ("language", "tool"):
-        found = ask("answers", seconds=scope.seconds, workload=scope.workload, by=by)
+        found = ask(
+            "answers", apart=of.document, seconds=scope.seconds, workload=scope.workload, by=by
+        )
         busiest = list(dict.fromkeys(row["slice"] for row in found))
-        return [Slice(**row) for row in sorted(found, key=lambda row: busiest.index(row["slice"]))]
-    found = ask("slices", seconds=scope.seconds, workload=scope.workload, by=by, offset=offset)
-    return [Slice(**row) for row in found]
+        found.sort(key=lambda row: busiest.index(row["slice"]))
+    else:
+        found = ask(
+            "slices",
+            apart=of.document,
+            seconds=scope.seconds,
+            workload=scope.workload,
+            by=by,
+            offset=offset,
+        )
+    return [Slice(**row) for row in _sided(found, of)]
 
 
 @st.cache_data(ttl=BILL_S, show_spinner=False, max_entries=50)
-def bills(scope: Scope) -> dict[str, Bills]:
-    """By provider, the newest priced calls' bills line by line."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for row in ask("priced_calls", seconds=scope.seconds, workload=scope.workload, each=BILLS_EACH):
-        found.setdefault(row["provider"], []).append(row)
-    return {
-        provider: add_bills(catalog(), rows, scope.currency) for provider, rows in found.items()
-    }
+def bills(scope: Scope) -> dict[Side, Bills]:
+    """By side, the newest priced calls' bills line by line."""
+    of = apart(scope.workload)
+    found: dict[Side, list[dict[str, Any]]] = {}
+    for row in ask("priced_calls", apart=of.document, seconds=scope.seconds, workload=scope.workload, each=BILLS_EACH):  # fmt: skip
+        found.setdefault(of.side(row["provider"], row["told"]), []).append(row)
+    return {side: add_bills(catalog(), calls, scope.currency) for side, calls in found.items()}
+
+
+def disagreement(workload: str, of: Apart) -> list[dict[str, Any]]:
+    """By side and comparison, how much mirrored answers differ from the baseline's, and its own from each other."""
+    return _sided(ask_if_there("disagreement", apart=of.document, workload=workload) or [], of)
 
 
 def verdict_changes(scope: Scope) -> list[dict[str, Any]]:

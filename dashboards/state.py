@@ -7,8 +7,8 @@ import streamlit as st
 from markupsafe import Markup
 
 from dashboards import queries
+from dashboards.figures import Freshness
 from dashboards.markup import HINT, PILL
-from dashboards.queries import Freshness
 from dashboards.words import age, t
 from pipeline.store.connect import StoreError
 

@@ -1,6 +1,6 @@
 """The judge's verdicts as the pages read them from `v_verdicts`, and where a gate stands. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -96,16 +96,6 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
             waiting, key=lambda g: (g.forecast and g.forecast.conversations) or 0, default=None
         )
         return never[0] if never else most
-
-
-def apart(verdict: Verdict, others: Iterable[Verdict]) -> str:
-    """The candidate's model where another candidate of its workload has the same provider; else ""."""
-    alike = {
-        other.candidate
-        for other in others
-        if (other.workload, other.provider) == (verdict.workload, verdict.provider)
-    }
-    return (verdict.model or verdict.candidate) if len(alike - {verdict.candidate}) else ""
 
 
 def read(row: Mapping[str, Any]) -> Verdict:

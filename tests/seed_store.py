@@ -41,8 +41,8 @@ WORKLOADS: dict[str, tuple[dict[str, str], str, float, list[tuple[str, float, di
     ),
     "code-agent": (
         {"en": "Code agent", "zh": "编程助手"}, "Li Na", 0.3,
-        [("canary", 0.4, {"glm": 0.1}), ("two-way", 0.8, {"glm": 0.3, "deepseek": 0.1}),
-         ("most", 2.0, {"glm": 0.7, "deepseek": 0.1})],
+        [("canary", 0.4, {"glm": 0.1}), ("two-way", 0.8, {"glm": 0.3, "deepseek": 0.1, "glm-air": 0.1}),
+         ("most", 2.0, {"glm": 0.7, "deepseek": 0.1, "glm-air": 0.1})],
     ),
     "game": (
         {"en": "Game dialogue", "zh": "游戏对白"}, "Wang Fang", 0.2,
@@ -61,6 +61,7 @@ ENDPOINTS: dict[str, tuple[str, str, str, float, float, int, float, float, float
     "claude": ("anthropic", "claude-sonnet-4-5", "USD", 3.0, 15.0, 620, 0.006, 0.985, 0.3, ""),
     "kimi": ("moonshot", "kimi-k2-0905-preview", "CNY", 4.0, 16.0, 780, 0.009, 0.978, 1.0, "mainland"),
     "glm": ("zhipu", "glm-4.6", "CNY", 2.0, 8.0, 540, 0.008, 0.981, 0.4, "mainland"),
+    "glm-air": ("zhipu", "glm-4.5-air", "CNY", 0.8, 2.0, 380, 0.011, 0.97, 0.16, "mainland"),
     "deepseek": ("deepseek", "deepseek-chat", "CNY", 2.0, 3.0, 900, 0.014, 0.94, 0.2, "mainland"),
     "doubao": ("volcengine", "doubao-seed-1-6", "CNY", 0.8, 2.0, 430, 0.005, 0.982, 0.16, "mainland"),
     "qwen": ("dashscope", "qwen3-max-preview", "CNY", 2.5, 10.0, 510, 0.012, 0.975, 2.5, "mainland"),
@@ -352,6 +353,10 @@ VERDICTS: dict[tuple[str, str], tuple[str, str, list[tuple[str, str, float, floa
         "PROMOTE", "Every gate is passed.",
         [("failure", "passed", -0.002, -0.008, 0.005, 0.01, None),
          ("pair:disagreement", "passed", 0.01, -0.02, 0.04, 0.05, None)],
+    ),
+    ("code-agent", "glm-air"): (
+        "HOLD", "Quality score: not yet shown to be tolerable.",
+        [("score", "open", 0.015, -0.01, 0.04, 0.02, 2400)],
     ),
     ("code-agent", "deepseek"): (
         "ROLLBACK", f"Quality score: shown to be worse. {HOSTILE}",

@@ -6,15 +6,16 @@ from decimal import Decimal
 import msgspec
 import pytest
 
-from dashboards import ahead, costs, verdicts
+from dashboards import ahead, costs, names, verdicts
 from dashboards.access import role_of
 from dashboards.markup import link, plain
+from dashboards.sides import Apart, Side, told_apart
 from dashboards.views.rollout import folded
-from pipeline.catalog import Catalog
+from pipeline.catalog import Catalog, load_catalog
 from pipeline.progress import PlanVersion, frozen
 from pipeline.savings import Saving
 from pipeline.scoring.net_cost import NetCost
-from pipeline.verdicts.plan import Plan, Workload
+from pipeline.verdicts.plan import Endpoint, Name, Plan, Stage, Workload
 
 DAY = ahead.DAY_MS
 START = round(datetime(2026, 11, 1, tzinfo=UTC).timestamp() * 1000)
@@ -257,9 +258,51 @@ def test_a_stored_forecast_counts_its_days_from_the_verdict_on() -> None:
     assert said.slowest.forecast.conversations is None
 
 
-def test_candidates_of_one_provider_are_named_with_their_models() -> None:
+def shared(**endpoints: Endpoint) -> Apart:
+    """The sides of a workload that goes from Claude to all the others."""
+    shares = dict.fromkeys([name for name in endpoints if name != "claude"], 0.1)
+    stage = Stage(name="canary", starts=datetime(2026, 11, 1, tzinfo=UTC), shares=shares)
+    work = Workload(name=Name(en="Support"), stages=(stage,))
+    plan = Plan(migration="m", baseline="claude", endpoints=endpoints, workloads={"support": work})
+    return told_apart(plan, "support", load_catalog())
+
+
+CLAUDE = Endpoint(provider="anthropic", model="claude-sonnet-4-5")
+KIMI = Endpoint(provider="moonshot", model="kimi-k2.6")
+
+
+def test_a_provider_alone_tells_a_side_unless_it_is_shared() -> None:
+    of = shared(claude=CLAUDE, kimi=KIMI, qwen=Endpoint(provider="dashscope"))
+    assert set(of.sides.values()) == {Side("anthropic"), Side("moonshot"), Side("dashscope")}
+    assert not of.models
+    assert of.side("moonshot", "") == Side("moonshot")
+
+
+def test_models_of_a_shared_provider_are_sides_of_their_own() -> None:
+    """The baseline's provider too; an endpoint without a model takes what no other names."""
+    haiku = Endpoint(provider="anthropic", model="claude-haiku-4-5")
+    of = shared(claude=CLAUDE, haiku=haiku, kimi=KIMI, other=Endpoint(provider="moonshot"))
+    assert [side.key for side in of.sides.values()] == [
+        "anthropic/claude-sonnet-4-5", "anthropic/claude-haiku-4-5", "moonshot/kimi-k2.6", "moonshot/other",
+    ]  # fmt: skip
+    assert of.side("anthropic", "haiku") == of.sides["haiku"]
+    assert of.side("moonshot", "") == of.sides["other"]
+    assert of.side("anthropic", "") == Side("anthropic")  # neither of the two
+    assert of.model_of(of.sides["kimi"]) == "kimi-k2.6"
+    assert of.model_of(of.sides["other"]) == ""
     one = verdict("HOLD")
-    other = msgspec.structs.replace(one, candidate="turbo", model="kimi-turbo")
-    elsewhere = msgspec.structs.replace(other, workload="another")
-    assert verdicts.apart(one, [one, elsewhere]) == ""
-    assert [verdicts.apart(v, [one, other]) for v in (one, other)] == ["m", "kimi-turbo"]
+    assert of.judged(msgspec.structs.replace(one, candidate="kimi")) == of.sides["kimi"]
+    assert of.judged(msgspec.structs.replace(one, candidate="gone")) == Side(one.provider)
+
+
+def test_a_model_is_known_by_the_name_the_catalog_has_for_it() -> None:
+    haiku = Endpoint(provider="anthropic", model="claude-haiku-4-5")
+    known = load_catalog().model("anthropic", "claude-sonnet-4-5")
+    assert known and known.id != "claude-sonnet-4-5"
+    assert shared(claude=CLAUDE, haiku=haiku).models[f"anthropic/{known.id}"] == "claude"
+
+
+def test_sides_of_one_provider_have_shades_of_one_colour() -> None:
+    colors = [names.side_color(Side("moonshot", "m", nth), "light") for nth in range(3)]
+    assert colors[0] == names.provider_color("moonshot", "light")
+    assert len(set(colors)) == 3

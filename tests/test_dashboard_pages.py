@@ -89,7 +89,7 @@ def test_gates_and_verdicts_are_shown_with_their_reasons_and_hostile_text_stays_
     assert "▲ Promote" in compared
     assert "▼ Roll back" in compared
     assert compared.count('class="track"') >= 2
-    assert "workload=code-agent&amp;provider=zhipu&amp;range=24h&amp;check=tool_calls_valid" in compared  # fmt: skip
+    assert "workload=code-agent&amp;provider=zhipu&amp;model=glm-4.6&amp;range=24h&amp;check=tool_calls_valid" in compared  # fmt: skip
     assert "provider=deepseek&amp;range=24h&amp;failure=%2A" in compared
     assert "model=glm-4.6" in compared
     assert "120 mirrored conversations, 1 too late" in compared
@@ -97,7 +97,7 @@ def test_gates_and_verdicts_are_shown_with_their_reasons_and_hostile_text_stays_
     assert "noise floor, n = 900" in compared
     assert "n = 300 mirrored" in compared
     rollout = run("rollout", "en")
-    assert "1 may move on, 1 wait for evidence, 1 must go back" in html(rollout)
+    assert "1 may move on, 2 wait for evidence, 1 must go back" in html(rollout)
     assert "3,100" not in html(rollout)  # the slowest gate is told, not the first
     assert "5,200 conversations more" in html(rollout)
     assert "&lt;img" in html(rollout)

@@ -1,5 +1,6 @@
 """Every figure of the pages equals a recomputation from the raw rows of `calls`."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -11,8 +12,10 @@ import streamlit as st
 from seed_store import ENDPOINTS, PARTITIONS, VERDICTS, seeded
 
 from dashboards import costs, queries
+from dashboards.figures import Scope
 from dashboards.names import short_name
-from dashboards.queries import RANGES, Scope, Search
+from dashboards.queries import RANGES, Search
+from dashboards.sides import Side
 from dashboards.views import rollout
 from dashboards.views.explained import effect_rows
 from dashboards.views.live import failure_rows, heat
@@ -147,8 +150,8 @@ def test_quality_and_each_check_are_means_of_the_rows(scope: Scope, raw: Raw) ->
 
 def test_means_per_call_are_those_of_the_rows(raw: Raw) -> None:
     for of, column in (("input", "input_tokens"), ("output", "output_tokens")):
-        for provider, spread in queries.spreads(SUPPORT, of).items():
-            mine = [r for r in users(raw, SUPPORT, provider) if r["input_tokens"] is not None]
+        for side, spread in queries.spreads(SUPPORT, of).items():
+            mine = [r for r in users(raw, SUPPORT, side.provider) if r["input_tokens"] is not None]
             found = stats.mean(spread)
             assert found is not None
             assert found.n == len(mine)
@@ -174,8 +177,8 @@ def test_a_curve_adds_up_to_its_tiles(scope: Scope) -> None:
         ("SELECT * FROM v_account", "usage_by_ten_minutes"),
         ("SELECT * FROM v_account", "standing"),
         ("SELECT * FROM v_partitions", "standing"),
-        ("SELECT * FROM v_hourly_answers", "answers_by_hour"),
-        ("SELECT * FROM v_disagreement", "agreement_so_far"),
+        ("SELECT * FROM v_hourly_answers", "answers_by_hour_and_model"),
+        ("SELECT * FROM v_disagreement", "agreement_by_model"),
     ],
 )
 def test_what_months_add_up_to_is_read_from_sums(asked: str, sums: str, settings: Settings) -> None:
@@ -187,7 +190,7 @@ def test_what_months_add_up_to_is_read_from_sums(asked: str, sums: str, settings
 
 def test_the_hourly_sums_are_the_sums_of_the_minutes() -> None:
     for name in ("sums", "spread"):
-        parameters = ALL.parameters()
+        parameters = ALL.parameters() | {"apart": queries.TOGETHER.document}
         by_minute = queries.rows(
             queries._client(), queries._sql(name, by_the_hour=False), parameters
         )
@@ -210,6 +213,94 @@ def test_the_hourly_sums_are_the_sums_of_the_minutes() -> None:
             float(a.get("cost", 0)) == pytest.approx(float(b.get("cost", 0)), rel=ROUNDED)
             for a, b in pairs
         )
+
+
+CODE = Scope(RANGES["all"], "code-agent", "USD")
+
+
+def of_side(raw: Raw, side: Side) -> Raw:
+    """The rows of one side of the code agent, which goes to two models of one provider."""
+    return [r for r in users(raw, CODE, side.provider) if side.model in ("", r["model"])]
+
+
+def test_two_candidates_of_one_provider_have_sums_of_their_own(
+    raw: Raw, rate: Callable[..., Decimal]
+) -> None:
+    of = queries.apart("code-agent")
+    assert {s.key for s in of.sides.values()} == {
+        "anthropic", "zhipu/glm-4.6", "zhipu/glm-4.5-air", "deepseek",
+    }  # fmt: skip
+    found = {s.side: s for s in queries.sums(CODE, of)}
+    assert set(found) == set(of.sides.values())
+    for side, s in found.items():
+        mine = of_side(raw, side)
+        paid = [r for r in mine if r["cost"] is not None]
+        cost = sum(r["cost"] * rate(r["currency"], "USD", r["started_at"].date()) for r in paid)
+        scores = [r["quality"] for r in mine if r["quality"] is not None]
+        assert s.calls == len(mine) > 0
+        assert s.arm == ("baseline" if side.provider == "anthropic" else "candidate")
+        assert s.failed == sum(r["failure"] not in ("", "cancelled") for r in mine)
+        assert (s.priced, float(s.cost)) == (len(paid), pytest.approx(float(cost), rel=ROUNDED))
+        assert (s.quality_calls, s.quality_sum) == (len(scores), sum(scores))
+        assert sum(s.duration_buckets.values()) == len(mine)
+
+
+@pytest.mark.parametrize(
+    ("kind", "column"), [("output", "output_tokens"), ("input", "input_tokens")]
+)
+def test_two_candidates_of_one_provider_have_means_of_their_own(
+    kind: str, column: str, raw: Raw
+) -> None:
+    found = queries.spreads(CODE, kind, queries.apart("code-agent"))
+    assert len(found) == 4
+    for side, spread in found.items():
+        values = [r[column] for r in of_side(raw, side) if r[column] is not None]
+        mean = stats.mean(spread)
+        assert mean is not None
+        assert (mean.n, mean.value) == (
+            len(values), pytest.approx(sum(values) / len(values)),
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("by", ["model", "hour", "stage", "language", "tool"])
+def test_parts_of_two_candidates_of_one_provider_stand_apart(by: str, raw: Raw) -> None:
+    found = queries.slices(CODE, by, 0, queries.apart("code-agent"))
+    for side in {s.side for s in found}:
+        mine = of_side(raw, side)
+        told = [
+            name
+            for r in mine
+            for name in (_parts(r, by) if by in ("language", "tool") else [_part(r, by)])
+        ]
+        assert {s.slice: s.calls for s in found if s.side == side} == Counter(told)
+
+
+def _part(row: dict[str, Any], by: str) -> str:
+    return f"{row['started_at'].hour:02}:00" if by == "hour" else str(row[by])
+
+
+def test_pairs_of_two_models_of_one_provider_stand_apart(settings: Settings) -> None:
+    """Half of the pairs of one model differ and none of the other's; the baseline's own differ by a quarter."""
+    at = datetime.now(UTC)
+    sent = [("baseline", "anthropic", "claude-sonnet-4-5", 0.75), ("candidate", "zhipu", "glm-4.6", 0.5),
+            ("candidate", "zhipu", "glm-4.5-air", 1.0)]  # fmt: skip
+    names = ["cluster", "topic", "kafka_partition", "kafka_offset", "position", "received_at", "received_on", "call_id",
+             "shadow_of", "workload", "mirrored_to", "provider", "model", "started_at", "agreement"]  # fmt: skip
+    with connect(settings) as client:
+        client.insert("pairs", [
+            ["seed", "llm.calls", 0, 2 * 10**7 + 10 * n + m, 0, at, at.date(), f"apart-{n}-{m}", f"of-{n}-{m}",
+             "code-agent", to, provider, model, at, {"similar_text": agreed}]
+            for n, (to, provider, model, agreed) in enumerate(sent)
+            for m in range(2 + n)
+        ], column_names=names)  # fmt: skip
+    found = {
+        r["side"].key: r for r in queries.disagreement("code-agent", queries.apart("code-agent"))
+    }
+    told = {
+        key: (r["pairs"], r["disagreement"], r["noise_pairs"], r["excess"])
+        for key, r in found.items()
+    }
+    assert told == {"zhipu/glm-4.6": (3, 0.5, 2, 0.25), "zhipu/glm-4.5-air": (4, 0.0, 2, -0.25)}
 
 
 @pytest.mark.parametrize("scope", SCOPES)
@@ -253,7 +344,7 @@ def test_parts_add_up_and_are_the_rows(by: str, column: str | None, raw: Raw) ->
     found = queries.slices(SUPPORT, by, -480)
     for s in found:
         mine = [
-            r for r in users(raw, SUPPORT, s.provider)
+            r for r in users(raw, SUPPORT, s.side.provider)
             if (r[column] if column else f"{(r['started_at'].hour + 8) % 24:02}:00") == s.slice
         ]  # fmt: skip
         assert s.calls == len(mine)
@@ -268,12 +359,12 @@ def test_parts_by_language_and_tool_are_the_rows(by: str, raw: Raw) -> None:
     scope = Scope(RANGES["all"], "code-agent", "USD")
     found = queries.slices(scope, by, 0)
     seen = set()
-    for provider in {s.provider for s in found}:
+    for provider in {s.side.provider for s in found}:
         for r in users(raw, scope, provider):
             seen |= {(provider, name) for name in _parts(r, by)}
-    assert {(s.provider, s.slice) for s in found} == seen
+    assert {(s.side.provider, s.slice) for s in found} == seen
     for s in found:
-        mine = [r for r in users(raw, scope, s.provider) if s.slice in _parts(r, by)]
+        mine = [r for r in users(raw, scope, s.side.provider) if s.slice in _parts(r, by)]
         timed = [r["duration_ms"] for r in mine if r["duration_ms"] is not None]
         assert s.calls == len(mine)
         assert s.failed == sum(r["failure"] not in ("", "cancelled") for r in mine)
@@ -337,7 +428,7 @@ def test_a_path_of_evidence_ends_every_300th_part_of_its_time_with_its_last_row(
 
 
 def test_disagreement_is_the_mean_of_the_pairs() -> None:
-    found = {r["check"]: r for r in queries.ask("disagreement", workload="extraction")}
+    found = {r["check"]: r for r in queries.disagreement("extraction", queries.TOGETHER)}
     mirrored = [n for n in range(80) if n % 4]
     assert found["similar_text"]["pairs"] == len(mirrored)
     assert found["similar_text"]["disagreement"] == pytest.approx(
@@ -580,8 +671,8 @@ def test_the_curve_of_latencies_on_compare_is_the_share_of_rows_as_fast(
 def test_the_mean_cost_of_a_call_is_that_of_the_rows(
     raw: Raw, rate: Callable[..., Decimal]
 ) -> None:
-    for provider, spread in queries.spreads(SUPPORT, "cost").items():
-        mine = [r for r in users(raw, SUPPORT, provider) if r["cost"] is not None]
+    for side, spread in queries.spreads(SUPPORT, "cost").items():
+        mine = [r for r in users(raw, SUPPORT, side.provider) if r["cost"] is not None]
         exact = sum(r["cost"] * rate(r["currency"], "CNY", r["started_at"].date()) for r in mine)
         found = stats.mean(spread)
         assert found is not None
@@ -594,11 +685,12 @@ def test_what_a_difference_in_cost_is_made_of_is_the_newest_rows_bills(
     """Kind by kind, from the seed's own prices; the bars are cost per call, the rows below add up to the difference."""
     scope = Scope(RANGES["all"], "code-agent", "USD")
     found = queries.bills(scope)
-    assert set(found) == {"anthropic", "zhipu", "deepseek"}
-    for row in ENDPOINTS.values():
-        if (bill := found.get(row[0])) is None:
-            continue
-        priced = [r for r in users(raw, scope, row[0]) if r["cost"] is not None]
+    sides = queries.apart("code-agent").sides
+    assert set(found) == set(sides.values())
+    for name, side in sides.items():
+        row, bill = ENDPOINTS[name], found[side]
+        mine = [r for r in users(raw, scope, side.provider) if r["model"] == row[1]]
+        priced = [r for r in mine if r["cost"] is not None]
         found_ = sorted(priced, key=lambda r: r["started_at"])[-queries.BILLS_EACH :]
         newest = [
             r for r in found_ if costs.lines_of(catalog, r)
@@ -615,10 +707,11 @@ def test_what_a_difference_in_cost_is_made_of_is_the_newest_rows_bills(
         for kind, n in tokens.items():
             exact = n * prices[kind] / 1e6 * to_usd / len(newest)
             assert float(bill.per_call(kind)) == pytest.approx(exact, rel=ROUNDED)
-    gaps = effect_rows(scope, "anthropic", list(found), found)
-    for provider in ("zhipu", "deepseek"):
-        mine = [r for r in gaps if r["provider"] == provider]
-        whole = found[provider].cost_per_call - found["anthropic"].cost_per_call
+    baseline = sides["claude"]
+    gaps = effect_rows(scope, baseline, list(found), found)
+    for side in set(found) - {baseline}:
+        mine = [r for r in gaps if (r["provider"], r["model"]) == (side.provider, side.model)]
+        whole = found[side].cost_per_call - found[baseline].cost_per_call
         assert float(sum(r["by_price"] + r["by_tokens"] for r in mine)) == pytest.approx(float(1000 * whole))  # fmt: skip
 
 

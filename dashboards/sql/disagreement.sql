@@ -1,5 +1,8 @@
 -- How much candidates' answers to mirrored calls differ from the baseline's, and the baseline's from its own.
-SELECT provider, check, pairs, disagreement, noise_pairs, noise, excess
-FROM v_disagreement
+SELECT
+    provider, JSONExtract({apart:String}, 'Map(String, String)')[concat(provider, '/', model)] AS told, check, sum(d.pairs) AS pairs, sum(d.pairs * d.disagreement) / pairs AS disagreement,
+    any(d.noise_pairs) AS noise_pairs, any(d.noise) AS noise, disagreement - noise AS excess
+FROM v_disagreement AS d
 WHERE workload = {workload:String}
-ORDER BY check, provider
+GROUP BY provider, told, check
+ORDER BY check, provider, told

@@ -1,7 +1,7 @@
--- The newest calls of each provider in a workload whose cost is known, with what their bill is made from. They are
+-- The newest calls of each provider (and model of those that `apart` names) in a workload whose cost is known, with what their bill is made from. They are
 -- looked for in no more of the past than holds so many.
 SELECT
-    provider, region, flat_rate_plan, model, started_at, cost, currency, input_tokens, cache_read_input_tokens,
+    provider, JSONExtract({apart:String}, 'Map(String, String)')[concat(provider, '/', model)] AS told, region, flat_rate_plan, model, started_at, cost, currency, input_tokens, cache_read_input_tokens,
     cache_write_5m_input_tokens, cache_write_1h_input_tokens, output_tokens, reasoning_output_tokens
 FROM v_calls
 WHERE
@@ -9,22 +9,22 @@ WHERE
     AND started_at >= now() - {seconds:UInt32}
     AND arm != 'shadow'
     AND isNotNull(cost)
-    AND (provider, toStartOfTenMinutes(started_at)) IN
+    AND (provider, told, toStartOfTenMinutes(started_at)) IN
     (
-        SELECT provider, at
+        SELECT provider, told, at
         FROM
         (
-            SELECT provider, at, sum(calls) OVER (PARTITION BY provider ORDER BY at DESC) - calls AS later
+            SELECT provider, told, at, sum(calls) OVER (PARTITION BY provider, told ORDER BY at DESC) - calls AS later
             FROM
             (
-                SELECT provider, at, sum(u.calls) AS calls
+                SELECT provider, JSONExtract({apart:String}, 'Map(String, String)')[concat(provider, '/', model)] AS told, at, sum(u.calls) AS calls
                 FROM v_usage AS u
                 WHERE workload = {workload:String} AND arm != 'shadow' AND currency != '' AND at > now() - {seconds:UInt32} - 600
-                GROUP BY provider, at
+                GROUP BY provider, told, at
             )
         )
         WHERE later < {each:UInt32}
     )
 ORDER BY started_at DESC
-LIMIT {each:UInt32} BY provider
+LIMIT {each:UInt32} BY provider, told
 LIMIT 20000

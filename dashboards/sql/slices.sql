@@ -1,6 +1,7 @@
--- What providers did in a workload, by model, stage or hour of the day (the viewer's, offset minutes behind UTC).
+-- What providers (and models of those that `apart` names) did in a workload, by model, stage or hour of the day (the viewer's, offset minutes behind UTC).
 SELECT
     provider,
+    JSONExtract({apart:String}, 'Map(String, String)')[concat(provider, '/', model)] AS told,
     multiIf(
         {by:String} = 'hour', formatDateTime(minute - toIntervalMinute({offset:Int32}), '%H:00'),
         {by:String} = 'stage', stage,
@@ -14,6 +15,6 @@ WHERE
     minute >= toStartOfMinute(now() - {seconds:UInt32})
     AND arm != 'shadow'
     AND ({workload:String} = '' OR workload = {workload:String})
-GROUP BY provider, slice
-ORDER BY slice, provider
+GROUP BY provider, told, slice
+ORDER BY slice, provider, told
 LIMIT 500

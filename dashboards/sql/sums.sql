@@ -1,16 +1,17 @@
--- One row per provider: what it did for users in the last seconds (or in as many, ago seconds
--- earlier), cost in the report's currency.
+-- One row per provider, and per model of those that `apart` names: what it did for users in the last
+-- seconds (or in as many, ago seconds earlier), cost in the report's currency.
 -- recent_calls are those of this minute and the one before.
 -- priced = calls whose cost is known in that currency; with priced = 0 the cost means nothing.
 SELECT
-    provider, side AS arm, calls, recent_calls, failed, provider_failed, cancelled, streams, with_usage,
+    provider, told, side AS arm, calls, recent_calls, failed, provider_failed, cancelled, streams, with_usage,
     input_tokens, cache_read_input_tokens, output_tokens,
     quality_calls, quality_sum, failures, first_token_buckets, duration_buckets,
     check_calls, check_sums, findings, generated_tokens, generating_ms, costs.cost AS cost, costs.priced AS priced
 FROM
 (
     SELECT
-        provider, max(m.arm) AS side,
+        provider, JSONExtract({apart:String}, 'Map(String, String)')[concat(provider, '/', model)] AS told,
+        max(m.arm) AS side,
         sum(m.calls) AS calls, sumIf(m.calls, minute >= toStartOfMinute(now() - 60)) AS recent_calls,
         sum(m.failed) AS failed, sum(m.provider_failed) AS provider_failed,
         sum(m.cancelled) AS cancelled, sum(m.streams) AS streams, sum(m.with_usage) AS with_usage,
@@ -32,11 +33,11 @@ FROM
         AND ({workload:String} = '' OR workload = {workload:String})
         AND ({provider:String} = '' OR provider = {provider:String})
         AND ({model:String} = '' OR model = {model:String})
-    GROUP BY provider
+    GROUP BY provider, told
 ) AS sums
 LEFT JOIN
 (
-    SELECT provider, sum(amount) AS cost, sum(calls) AS priced
+    SELECT provider, JSONExtract({apart:String}, 'Map(String, String)')[concat(provider, '/', model)] AS told, sum(amount) AS cost, sum(calls) AS priced
     FROM (SELECT *, if({currency:String} = 'CNY', cost_cny, cost_usd) AS amount FROM v_costs)
     WHERE
         isNotNull(amount)
@@ -46,6 +47,6 @@ LEFT JOIN
         AND ({workload:String} = '' OR workload = {workload:String})
         AND ({provider:String} = '' OR provider = {provider:String})
         AND ({model:String} = '' OR model = {model:String})
-    GROUP BY provider
-) AS costs USING (provider)
-ORDER BY provider
+    GROUP BY provider, told
+) AS costs USING (provider, told)
+ORDER BY provider, told

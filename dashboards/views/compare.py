@@ -9,11 +9,12 @@ import streamlit as st
 from markupsafe import Markup
 
 from dashboards import charts, controls, markup, queries, show, state
+from dashboards.figures import Scope, Sums
 from dashboards.markup import PILL, SMALL
-from dashboards.names import check_asks, short_name
-from dashboards.queries import Scope, Sums
+from dashboards.names import check_asks, side_color, side_name
+from dashboards.sides import Apart, Side
 from dashboards.views import evidence, explained
-from dashboards.views.parts import card, csv_button, draw, hinted, palette
+from dashboards.views.parts import card, csv_button, draw, hinted
 from dashboards.words import language, t, term, theme
 from pipeline import stats
 from pipeline.stats import Estimate
@@ -34,7 +35,8 @@ def _figures(scope: Scope) -> None:
     with state.store_needed():
         if not state.explain():
             return
-        found = sorted(queries.sums(scope), key=lambda s: (s.arm != "baseline", -s.calls))
+        of = queries.apart(scope.workload)
+        found = sorted(queries.sums(scope, of), key=lambda s: (s.arm != "baseline", -s.calls))
         baseline = next((s for s in found if s.arm == "baseline"), None)
         candidates = [s for s in found if s.arm == "candidate"]
         if not found or not candidates:
@@ -42,28 +44,27 @@ def _figures(scope: Scope) -> None:
         else:
             if baseline is None:
                 st.warning(t("compare.no_baseline"), icon=":material/info:")
-            _compare(scope, baseline, _picked(candidates))
+            _compare(scope, of, baseline, _picked(candidates))
 
 
 def _picked(candidates: list[Sums]) -> list[Sums]:
     if len(candidates) < 2:
         return candidates
-    names = {s.provider: short_name(s.provider, language()) for s in candidates}
+    names = {s.side.key: side_name(s.side, language()) for s in candidates}
     chosen = st.pills(
         t("compare.candidates"), list(names), selection_mode="multi", default=list(names),
         format_func=names.__getitem__, key="candidates",
     )  # fmt: skip
-    return [s for s in candidates if s.provider in chosen] or candidates
+    return [s for s in candidates if s.side.key in chosen] or candidates
 
 
-def _compare(scope: Scope, baseline: Sums | None, candidates: list[Sums]) -> None:
+def _compare(scope: Scope, of: Apart, baseline: Sums | None, candidates: list[Sums]) -> None:
     sides = ([baseline] if baseline else []) + candidates
-    shown = {s.provider for s in candidates}
-    verdicts = queries.verdicts(scope.workload)
-    judged = None if verdicts is None else [v for v in verdicts if v.provider in shown]
-    evidence.gates(scope.workload, judged)
-    evidence.path(scope.workload, judged)
-    figures = figures_of(scope, sides)
+    shown = {s.side for s in candidates}
+    judged = [v for v in queries.verdicts(scope.workload) or [] if of.judged(v) in shown]
+    evidence.gates(scope.workload, judged, of)
+    evidence.path(scope.workload, judged, of)
+    figures = figures_of(scope, sides, of)
     with card("compare.figures"):
         st.html(_table(scope, figures, baseline, sides))
         st.caption(t("compare.intervals"))
@@ -80,7 +81,7 @@ def _compare(scope: Scope, baseline: Sums | None, candidates: list[Sums]) -> Non
     with right:
         _latency(sides)
         explained.checks(sides)
-        evidence.disagreement(scope.workload, {s.provider for s in sides})
+        evidence.disagreement(scope.workload, {s.side for s in sides})
     explained.parts(scope, sides)
 
 
@@ -92,19 +93,19 @@ def _latency(sides: list[Sums]) -> None:
             label=t("compare.latency"), format_func=lambda key: t(f"figure.{key}"), label_visibility="collapsed",
         )  # fmt: skip
         rows = [
-            {"name": short_name(s.provider, language()), "ms": ms, "share": share}
+            {"name": side_name(s.side, language()), "ms": ms, "share": share}
             for s in sides
             for ms, share in stats.cumulative(getattr(s, f"{what}_buckets"))
         ]
-        colors = palette([s.provider for s in sides])
+        colors = {side_name(s.side, language()): side_color(s.side, theme()) for s in sides}
         draw(charts.distribution(rows, colors)) if rows else st.caption(t("nothing_to_draw"))
 
 
 class Figure:
-    """One line of the comparison: how it is named and shown, and each provider's estimate.
+    """One line of the comparison: how it is named and shown, and each side's estimate.
 
     `better` is −1 where less is better, +1 where more is, 0 where neither is; `calls` are the filters that
-    find the calls behind it, besides workload, provider and time.
+    find the calls behind it, besides workload, side and time.
     """
 
     def __init__(
@@ -113,7 +114,7 @@ class Figure:
         help_: str,
         shown: Shown,
         better: int,
-        values: dict[str, Estimate | None],
+        values: dict[Side, Estimate | None],
         *,
         share: bool = False,
         calls: dict[str, str] | None = None,
@@ -122,17 +123,17 @@ class Figure:
         self.name, self.help, self.shown, self.better = name, help_, shown, better
         self.values, self.share = values, share
 
-    def against(self, provider: str, baseline: str) -> Estimate | None:
+    def against(self, side: Side, baseline: Side) -> Estimate | None:
         """The difference of two shares with its interval; None for anything else."""
         if not self.share:
             return None
-        return stats.difference(self.values[provider], self.values[baseline])
+        return stats.difference(self.values[side], self.values[baseline])
 
 
-def figures_of(scope: Scope, sides: list[Sums]) -> list[Figure]:
+def figures_of(scope: Scope, sides: list[Sums], of: Apart) -> list[Figure]:
     """Everything that is compared, in the order it is shown."""
     money = partial(show.money, currency=scope.currency)
-    spreads = {of: queries.spreads(scope, of) for of in ("cost", "input", "output")}
+    spreads = {kind: queries.spreads(scope, kind, of) for kind in ("cost", "input", "output")}
 
     def figure(
         key: str,
@@ -148,13 +149,13 @@ def figures_of(scope: Scope, sides: list[Sums]) -> list[Figure]:
             t(f"{key}.help"),
             shown,
             better,
-            {s.provider: value(s) for s in sides},
+            {s.side: value(s) for s in sides},
             share=share,
             calls=calls,
         )
 
-    def mean(of: str) -> Callable[[Sums], Estimate | None]:
-        return lambda s: stats.mean(spreads[of][s.provider]) if s.provider in spreads[of] else None
+    def mean(kind: str) -> Callable[[Sums], Estimate | None]:
+        return lambda s: stats.mean(spreads[kind][s.side]) if s.side in spreads[kind] else None
 
     percent = partial(show.percent, digits=2)
     found = [
@@ -205,7 +206,7 @@ def figures_of(scope: Scope, sides: list[Sums]) -> list[Figure]:
             check_asks(name, language()),
             percent,
             1,
-            {s.provider: s.check(name) for s in sides},
+            {s.side: s.check(name) for s in sides},
             share=True,
             calls={"check": name},
         )
@@ -216,7 +217,7 @@ def figures_of(scope: Scope, sides: list[Sums]) -> list[Figure]:
 def _table(scope: Scope, figures: list[Figure], baseline: Sums | None, sides: list[Sums]) -> Markup:
     heads: list[Markup] = [hinted("compare.figure")]
     for s in sides:
-        heads.append(markup.provider(s.provider, language(), theme()))
+        heads.append(markup.side(s.side, language(), theme()))
         if baseline and s is not baseline:
             heads.append(hinted("compare.difference"))
     return markup.table(heads, (_line(scope, figure, baseline, sides) for figure in figures))
@@ -225,32 +226,30 @@ def _table(scope: Scope, figures: list[Figure], baseline: Sums | None, sides: li
 def _line(scope: Scope, figure: Figure, baseline: Sums | None, sides: list[Sums]) -> list[Markup]:
     cells = [markup.HINT.format(figure.help, figure.name)]
     for s in sides:
-        estimate = figure.values[s.provider]
+        estimate = figure.values[s.side]
         note = t("compare.rests_on", n=show.count(estimate.n)) if estimate else ""
         span = show.span(estimate, figure.shown)
         cells.append(
             SMALL.format(
-                explained.calls_link(
-                    figure.shown(estimate.value), scope, s.provider, **figure.calls
-                )
+                explained.calls_link(figure.shown(estimate.value), scope, s.side, **figure.calls)
                 if estimate
                 else markup.UNKNOWN,
                 f"{span} · {note}" if span else note,
             )
         )
         if baseline and s is not baseline:
-            cells.append(_difference(figure, s.provider, baseline.provider))
+            cells.append(_difference(figure, s.side, baseline.side))
     return cells
 
 
-def _difference(figure: Figure, provider: str, baseline: str) -> Markup:
-    gap = figure.against(provider, baseline)
+def _difference(figure: Figure, side: Side, baseline: Side) -> Markup:
+    gap = figure.against(side, baseline)
     if gap is not None:
         tone = _tone(gap, figure.better)
         return PILL.format(tone, show.points(gap.value, 2)) + Markup("<small>{}</small>").format(
             show.span(gap, partial(show.points, digits=2))
         )
-    ours, theirs = figure.values[provider], figure.values[baseline]
+    ours, theirs = figure.values[side], figure.values[baseline]
     if ours is None or theirs is None or not theirs.value:
         return markup.UNKNOWN
     tone = "plain"
@@ -273,14 +272,10 @@ def csv_rows(
     rows = []
     for figure in figures:
         for s in sides:
-            estimate = figure.values[s.provider]
-            gap = (
-                figure.against(s.provider, baseline.provider)
-                if baseline and s is not baseline
-                else None
-            )
+            estimate = figure.values[s.side]
+            gap = figure.against(s.side, baseline.side) if baseline and s is not baseline else None
             rows.append({
-                "workload": scope.workload, "figure": figure.name, "provider": s.provider, "arm": s.arm,
+                "workload": scope.workload, "figure": figure.name, **explained.told(s.side), "arm": s.arm,
                 "value": estimate and estimate.value, "low": estimate and estimate.low,
                 "high": estimate and estimate.high, "calls": estimate and estimate.n,
                 "difference": gap and gap.value, "difference_low": gap and gap.low,

@@ -7,8 +7,9 @@ from markupsafe import Markup
 
 from dashboards import charts, markup, queries, show
 from dashboards.markup import PILL
-from dashboards.names import provider_color, short_name
-from dashboards.verdicts import Gate, Verdict, apart
+from dashboards.names import side_color, side_name
+from dashboards.sides import Apart, Side
+from dashboards.verdicts import Gate, Verdict
 from dashboards.views.parts import card, csv_button, draw, viewer_offset
 from dashboards.words import language, t, term, theme
 from pipeline.verdicts.words import gate_name
@@ -46,23 +47,22 @@ def drift_note(verdict: Verdict) -> Markup:
     return pill + Markup("<small>{}</small>").format(new) if new else pill
 
 
-def gates(scope_workload: str, verdicts: list[Verdict] | None) -> None:
+def gates(workload: str, verdicts: list[Verdict], of: Apart) -> None:
     """Every gate of each candidate against its margin, with what is still needed."""
     with card("compare.gates"):
         if not verdicts:
             st.caption(t("compare.no_verdict"))
             return
         for verdict in verdicts:
-            st.html(_heading(verdict, apart(verdict, verdicts)))
+            st.html(_heading(verdict, of.judged(verdict)))
             if note := drift_note(verdict):
                 st.html(note)
-            st.html(_gate_table(verdict))
+            st.html(_gate_table(verdict, of.judged(verdict)))
         st.caption(t("compare.gates.how"))
-        csv_button(gate_rows(verdicts), f"gates-{scope_workload}.csv", "gates_csv")
+        csv_button(gate_rows(verdicts), f"gates-{workload}.csv", "gates_csv")
 
 
-def _heading(verdict: Verdict, model: str) -> Markup:
-    who = markup.provider(verdict.provider, language(), theme()) + (f" {model}" if model else "")
+def _heading(verdict: Verdict, side: Side) -> Markup:
     rests = t(
         "compare.units",
         a=show.count(verdict.units_baseline),
@@ -73,11 +73,11 @@ def _heading(verdict: Verdict, model: str) -> Markup:
         pairs, late = show.count(verdict.pairs), show.count(verdict.late_pairs)
         rests += t("compare.mirrored", n=pairs, late=late)
     return Markup('<p class="verdict">{} <strong>{}</strong> <span>{}</span><small>{}</small></p>').format(
-        verdict_pill(verdict.verdict), who, verdict.reason(language()), rests
+        verdict_pill(verdict.verdict), markup.side(side, language(), theme()), verdict.reason(language()), rests
     )  # fmt: skip
 
 
-def _gate_table(verdict: Verdict) -> Markup:
+def _gate_table(verdict: Verdict, side: Side) -> Markup:
     keys = (
         "gate",
         "place",
@@ -90,7 +90,7 @@ def _gate_table(verdict: Verdict) -> Markup:
         "needed",
     )
     heads = [markup.HINT.format(t(f"gate.{key}.help"), t(f"gate.{key}")) for key in keys]
-    color = provider_color(verdict.provider, theme())
+    color = side_color(side, theme())
     lines = [_gate_line(gate, color) for gate in verdict.gates]
     return markup.table(heads, lines, text_columns=3)
 
@@ -202,7 +202,7 @@ def gate_rows(verdicts: list[Verdict]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def path(workload: str, verdicts: list[Verdict] | None) -> None:
+def path(workload: str, verdicts: list[Verdict], of: Apart) -> None:
     """How the evidence grew: one candidate at a time, a curve for each gate."""
     with card("compare.evidence"):
         found = queries.evidence(workload)
@@ -210,17 +210,14 @@ def path(workload: str, verdicts: list[Verdict] | None) -> None:
         if not candidates:
             st.caption(t("compare.no_evidence"))
             return
-        names = {
-            v.candidate: f"{short_name(v.provider, language())} {apart(v, verdicts or [])}".strip()
-            for v in verdicts or []
-        }
+        names = {v.candidate: side_name(of.judged(v), language()) for v in verdicts}
         chosen = candidates[0]
         if len(candidates) > 1:
             chosen = st.segmented_control(
                 t("compare.candidates"), candidates, default=chosen, label_visibility="collapsed",
                 format_func=lambda key: names.get(key, key), key="evidence_of",
             ) or chosen  # fmt: skip
-        gates_of = next((v.gates for v in verdicts or [] if v.candidate == chosen), ())
+        gates_of = next((v.gates for v in verdicts if v.candidate == chosen), ())
         thresholds = {
             t("evidence.promote"): next((g.promote_threshold for g in gates_of if g.promote_threshold), None),
             t("evidence.rollback"): next((g.rollback_threshold for g in gates_of if g.rollback_threshold), None),
@@ -240,14 +237,11 @@ def evidence_rows(found: list[dict[str, Any]], candidate: str) -> list[dict[str,
     ]
 
 
-def disagreement(workload: str, shown: set[str]) -> None:
+def disagreement(workload: str, shown: set[Side]) -> None:
     """How much mirrored answers differ, beside how much the baseline differs from itself."""
     with card("compare.disagreement"):
-        found = [
-            r
-            for r in queries.ask_if_there("disagreement", workload=workload) or []
-            if r["provider"] in shown
-        ]
+        pairs = queries.disagreement(workload, queries.apart(workload))
+        found = [row for row in pairs if row["side"] in shown]
         if not found:
             st.caption(t("compare.no_pairs"))
             return
@@ -261,9 +255,9 @@ def disagreement(workload: str, shown: set[str]) -> None:
 
 def _disagreement(row: dict[str, Any]) -> list[Markup | str]:
     value, noise = row["disagreement"], row["noise"]
-    color = provider_color(row["provider"], theme())
+    color = side_color(row["side"], theme())
     return [
-        markup.with_small(term("pair", row["check"]), short_name(row["provider"], language())),
+        markup.with_small(term("pair", row["check"]), side_name(row["side"], language())),
         markup.track(0, value, value, color, *([] if noise is None else [noise])),
         markup.with_small(show.percent(value), t("pairs.n", n=show.count(row["pairs"]))),
         markup.with_small(show.percent(noise), t("pairs.n", n=show.count(row["noise_pairs"]))),
@@ -276,7 +270,8 @@ def disagreement_rows(workload: str, found: list[dict[str, Any]]) -> list[dict[s
     rows = []
     for row in found:
         span = queries.stats.proportion(row["disagreement"] * row["pairs"], row["pairs"])
-        rows.append(
-            {"workload": workload, **row, "low": span and span.low, "high": span and span.high}
-        )
+        side: Side = row["side"]
+        told = {"workload": workload, "provider": side.provider, "model": side.model}
+        told |= {name: value for name, value in row.items() if name != "side"}
+        rows.append({**told, "low": span and span.low, "high": span and span.high})
     return rows

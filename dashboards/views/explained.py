@@ -6,9 +6,10 @@ import streamlit as st
 from markupsafe import Markup
 
 from dashboards import charts, controls, costs, markup, queries, show
+from dashboards.figures import Scope, Slice, Sums
 from dashboards.markup import joined
-from dashboards.names import check_asks, provider_color, short_name
-from dashboards.queries import Scope, Slice, Sums
+from dashboards.names import check_asks, side_color, side_name
+from dashboards.sides import Side
 from dashboards.views.parts import card, csv_button, draw, hinted, viewer_offset
 from dashboards.words import language, t, term, theme
 from pipeline import stats
@@ -26,54 +27,61 @@ SLICES = ("model", "hour", "language", "tool", "stage")
 def cost(scope: Scope, baseline: Sums | None, sides: list[Sums]) -> None:
     """What a call costs, by kind of tokens; and of the difference, what prices make and what counts make."""
     with card("compare.explained"):
-        found = {p: b for p, b in queries.bills(scope).items() if b.calls}
-        shown = [s.provider for s in sides if s.provider in found]
+        found = {side: b for side, b in queries.bills(scope).items() if b.calls}
+        shown = [s.side for s in sides if s.side in found]
         if not shown:
             st.caption(t("compare.no_bills"))
             return
         parts = [
-            {"name": short_name(p, language()), "kind": t(f"kind.{kind}"), "order": n, "cost": float(1000 * found[p].per_call(kind))}
-            for p in shown
+            {"name": side_name(side, language()), "kind": t(f"kind.{kind}"), "order": n, "cost": float(1000 * found[side].per_call(kind))}
+            for side in shown
             for n, kind in enumerate(costs.KINDS)
         ]  # fmt: skip
         draw(charts.stacked(parts, scope.currency, theme()))
-        rows = effect_rows(scope, baseline.provider if baseline else "", shown, found)
-        if rows:
-            st.html(_effects(rows, scope.currency))
-            st.html(_ways(baseline.provider if baseline else "", shown, found, scope.currency))
+        rows = effect_rows(scope, baseline.side, shown, found) if baseline else []
+        if baseline and rows:
+            st.html(_effects(rows, shown, scope.currency))
+            st.html(_ways(baseline.side, shown, found, scope.currency))
         counted = " · ".join(
-            f"{short_name(p, language())} {show.count(found[p].calls)}" for p in shown
+            f"{side_name(side, language())} {show.count(found[side].calls)}" for side in shown
         )
-        left_out = show.count(sum(found[p].left_out for p in shown))
+        left_out = show.count(sum(found[side].left_out for side in shown))
         st.caption(t("compare.explained.rests", of=counted, n=left_out))
         csv_button(rows, f"cost-{scope.workload}.csv", "cost_csv")
 
 
 def effect_rows(
-    scope: Scope, baseline: str, shown: list[str], found: dict[str, costs.Bills]
+    scope: Scope, baseline: Side, shown: list[Side], found: dict[Side, costs.Bills]
 ) -> list[dict[str, Any]]:
     """Per candidate and kind of tokens, cost of 1,000 calls on both sides and the two effects."""
     if baseline not in found:
         return []
     return [
-        {"workload": scope.workload, "provider": p, "kind": e.kind, "baseline_per_1000": 1000 * e.baseline,
+        {"workload": scope.workload, **told(side), "kind": e.kind, "baseline_per_1000": 1000 * e.baseline,
          "candidate_per_1000": 1000 * e.candidate, "by_price": 1000 * e.price, "by_tokens": 1000 * e.tokens,
-         "currency": scope.currency, "calls_baseline": found[baseline].calls, "calls_candidate": found[p].calls}
-        for p in shown
-        if p != baseline
-        for e in costs.effects(found[baseline], found[p])
+         "currency": scope.currency, "calls_baseline": found[baseline].calls, "calls_candidate": found[side].calls}
+        for side in shown
+        if side != baseline
+        for e in costs.effects(found[baseline], found[side])
     ]  # fmt: skip
 
 
-def _effects(rows: list[dict[str, Any]], currency: str) -> Markup:
+def told(side: Side) -> dict[str, str]:
+    """A side's columns in a CSV file; the model is "" where the provider alone tells it."""
+    return {"provider": side.provider, "model": side.model}
+
+
+def _effects(rows: list[dict[str, Any]], shown: list[Side], currency: str) -> Markup:
     heads = [hinted("compare.effect.kind"), *(markup.HINT.format(t(f"compare.effect.{k}.help"), t(f"compare.effect.{k}"))
              for k in ("baseline", "candidate", "price", "tokens"))]  # fmt: skip
     lines = []
-    for provider in dict.fromkeys(row["provider"] for row in rows):
-        mine = [row for row in rows if row["provider"] == provider]
+    for side in shown:
+        mine = [row for row in rows if told(side).items() <= row.items()]
+        if not mine:
+            continue
         amounts = ("baseline_per_1000", "candidate_per_1000", "by_price", "by_tokens")
         whole = [sum(row[name] for row in mine) for name in amounts]
-        who = markup.provider(provider, language(), theme())
+        who = markup.side(side, language(), theme())
         lines.append(
             [Markup("<b>{}</b>").format(who), *(_bold(show.money(x, currency)) for x in whole)]
         )
@@ -87,7 +95,9 @@ def _effects(rows: list[dict[str, Any]], currency: str) -> Markup:
     return markup.table(heads, lines)
 
 
-def _ways(baseline: str, shown: list[str], found: dict[str, costs.Bills], currency: str) -> Markup:
+def _ways(
+    baseline: Side, shown: list[Side], found: dict[Side, costs.Bills], currency: str
+) -> Markup:
     """A canary's cache is cold: its cost as billed, without cache, and at the baseline's hit rate."""
     keys = ("billed", "uncached", "projected")
     heads = [
@@ -95,12 +105,12 @@ def _ways(baseline: str, shown: list[str], found: dict[str, costs.Bills], curren
         *(markup.HINT.format(t(f"compare.ways.{k}.help"), t(f"compare.ways.{k}")) for k in keys),
     ]
     lines = []
-    for provider in shown:
-        ways = costs.three_ways(found[baseline], found[provider])
+    for side in shown:
+        ways = costs.three_ways(found[baseline], found[side])
         amounts = (None if ways[k] is None else 1000 * ways[k] for k in keys)
         lines.append(
             [
-                markup.provider(provider, language(), theme()),
+                markup.side(side, language(), theme()),
                 *(show.money(x, currency) for x in amounts),
             ]
         )
@@ -136,9 +146,9 @@ def _mini(name: str, sides: list[Sums]) -> Markup:
 
 
 def _mini_line(s: Sums, e: Estimate, base: float) -> Markup:
-    color = provider_color(s.provider, theme())
+    color = side_color(s.side, theme())
     low, value, high = ((x - base) / (1 - base) for x in (e.low, e.value, e.high))
-    tip = f"{short_name(s.provider, language())}: {show.span(e, lambda v: show.percent(v, 2))} · n = {show.count(e.n)}"
+    tip = f"{side_name(s.side, language())}: {show.span(e, lambda v: show.percent(v, 2))} · n = {show.count(e.n)}"
     return MINI_LINE.format(
         color, markup.track(low, value, high, color), tip, show.percent(e.value)
     )
@@ -153,7 +163,7 @@ def conformance(scope: Scope, sides: list[Sums]) -> None:
         )
         heads = [
             hinted("compare.finding"),
-            *(markup.provider(s.provider, language(), theme()) for s in sides),
+            *(markup.side(s.side, language(), theme()) for s in sides),
         ]
         rate = [hinted("compare.conformance.rate"), *(_rate(s) for s in sides)]
         lines = [
@@ -186,7 +196,7 @@ def _finding(scope: Scope, s: Sums, name: str) -> Markup:
     words = markup.with_small(
         show.percent(calls / s.calls, 2), t("unit.calls", n=show.count(calls))
     )
-    return calls_link(words, scope, s.provider, finding=name)
+    return calls_link(words, scope, s.side, finding=name)
 
 
 def finding_rows(scope: Scope, sides: list[Sums]) -> list[dict[str, Any]]:
@@ -195,7 +205,7 @@ def finding_rows(scope: Scope, sides: list[Sums]) -> list[dict[str, Any]]:
     for s in sides:
         for name, calls in s.findings.items():
             e = stats.proportion(calls, s.calls)
-            rows.append({"workload": scope.workload, "provider": s.provider, "finding": name, "calls": calls, "of": s.calls,
+            rows.append({"workload": scope.workload, **told(s.side), "finding": name, "calls": calls, "of": s.calls,
                          "share": e and e.value, "low": e and e.low, "high": e and e.high})  # fmt: skip
     return rows
 
@@ -209,7 +219,7 @@ def taxonomy(scope: Scope, sides: list[Sums]) -> None:
             return
         heads = [
             hinted("failure"),
-            *(markup.provider(s.provider, language(), theme()) for s in sides),
+            *(markup.side(s.side, language(), theme()) for s in sides),
         ]
         lines = [
             [term("failure", kind), *(_failures(scope, s, kind) for s in sides)]
@@ -226,7 +236,7 @@ def _failures(scope: Scope, s: Sums, kind: str) -> Markup:
     words = markup.with_small(
         show.percent(calls / s.calls, 2), t("unit.calls", n=show.count(calls))
     )
-    return calls_link(words, scope, s.provider, failure=kind)
+    return calls_link(words, scope, s.side, failure=kind)
 
 
 def taxonomy_rows(scope: Scope, sides: list[Sums]) -> list[dict[str, Any]]:
@@ -235,21 +245,22 @@ def taxonomy_rows(scope: Scope, sides: list[Sums]) -> list[dict[str, Any]]:
     for s in sides:
         for kind, calls in s.failures.items():
             e = stats.proportion(calls, s.calls)
-            rows.append({"workload": scope.workload, "provider": s.provider, "failure": kind, "calls": calls, "of": s.calls,
+            rows.append({"workload": scope.workload, **told(s.side), "failure": kind, "calls": calls, "of": s.calls,
                          "share": e and e.value, "low": e and e.low, "high": e and e.high})  # fmt: skip
     return rows
 
 
-def calls_link(words: Markup | str, scope: Scope, provider: str, **filters: str) -> Markup:
+def calls_link(words: Markup | str, scope: Scope, side: Side, **filters: str) -> Markup:
     """The calls behind a number."""
     seconds = next(key for key, value in queries.RANGES.items() if value == scope.seconds)
     asked = {
         "workload": scope.workload,
-        "provider": provider,
+        "provider": side.provider,
+        "model": queries.apart(scope.workload).model_of(side) if side.model else "",
         "range": seconds,
         "lang": st.query_params.get("lang", ""),
     }
-    return markup.link(words, "calls", **asked, **filters)
+    return markup.link(words, "calls", **(asked | filters))
 
 
 def parts(scope: Scope, sides: list[Sums]) -> None:
@@ -259,8 +270,9 @@ def parts(scope: Scope, sides: list[Sums]) -> None:
             "by", list(SLICES), SLICES[0], st.segmented_control,
             label=t("compare.slices"), format_func=lambda key: t(f"slice.{key}"), label_visibility="collapsed",
         )  # fmt: skip
-        shown = {s.provider for s in sides}
-        found = [s for s in queries.slices(scope, by, viewer_offset()) if s.provider in shown]
+        shown = {s.side for s in sides}
+        parts_ = queries.slices(scope, by, viewer_offset(), queries.apart(scope.workload))
+        found = [s for s in parts_ if s.side in shown]
         heads = [
             markup.HINT.format(t(f"slice.{by}.help"), t(f"slice.{by}")),
             *(
@@ -282,11 +294,9 @@ def slice_name(name: str, by: str) -> str:
 def _slice(scope: Scope, s: Slice, by: str) -> list[Markup | str]:
     return [
         Markup("{}<small>{}</small>").format(
-            slice_name(s.slice, by), markup.provider(s.provider, language(), theme())
+            slice_name(s.slice, by), markup.side(s.side, language(), theme())
         ),
-        calls_link(
-            show.count(s.calls), scope, s.provider, **({by: s.slice} if by == "model" else {})
-        ),
+        calls_link(show.count(s.calls), scope, s.side, **({by: s.slice} if by == "model" else {})),
         markup.UNKNOWN if by == "tool" and s.slice else _rate_cell(s.failure_rate),
         _latency_cell(s.first_token_buckets),
         _latency_cell(s.duration_buckets),
@@ -317,8 +327,8 @@ def slice_rows(scope: Scope, by: str, found: list[Slice]) -> list[dict[str, Any]
     for s in found:
         row: dict[str, Any] = {
             "workload": scope.workload,
+            **told(s.side),
             by: s.slice,
-            "provider": s.provider,
             "calls": s.calls,
         }
         for name, e in {"failure_rate": s.failure_rate, "quality": s.quality,

@@ -7,9 +7,10 @@ import streamlit as st
 from markupsafe import Markup
 
 from dashboards import access, markup, queries, show
+from dashboards.figures import Scope
 from dashboards.markup import PILL, joined
-from dashboards.names import short_name
-from dashboards.queries import Scope
+from dashboards.names import short_name, side_name, sides
+from dashboards.sides import Side
 from dashboards.views.parts import viewer_offset, workload_name
 from dashboards.words import language, t, term
 from pipeline.verdicts.plan import Plan
@@ -76,9 +77,9 @@ def words(event: dict[str, Any]) -> str:
 
 def stage_label(change: dict[str, Any], plan: Plan | None) -> str:
     """What a stage change was, in one line: workload, stage, shares by provider."""
-    endpoints = plan.endpoints if plan else {}
+    known = sides(plan, change["workload"]).sides
     parts = [
-        f"{short_name(endpoints[name].provider, language()) if name in endpoints else name} {show.percent(share, 0)}"
+        f"{side_name(known[name], language()) if name in known else name} {show.percent(share, 0)}"
         for name, share in change.get("shares", {}).items()
     ]
     return f"{_workload(change)} · {change.get('stage', '')}: {', '.join(parts) or '0 %'}"
@@ -86,7 +87,8 @@ def stage_label(change: dict[str, Any], plan: Plan | None) -> str:
 
 def verdict_label(event: dict[str, Any]) -> str:
     """What a verdict says, in one line: workload, candidate, reason."""
-    who = short_name(event["provider"], language())
+    of = queries.apart(event["workload"]).sides
+    who = side_name(of.get(event["candidate"], Side(event["provider"])), language())
     return f"{_workload(event)} · {who}: {event.get(f'reason_{language()}', '')}"
 
 

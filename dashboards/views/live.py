@@ -8,9 +8,9 @@ import streamlit as st
 from markupsafe import Markup
 
 from dashboards import charts, controls, queries, show, state
+from dashboards.figures import Scope, Sums
 from dashboards.markup import joined, spark
 from dashboards.names import provider_color, provider_name, short_name
-from dashboards.queries import Scope, Sums
 from dashboards.views.feed import event_feed, stage_label, verdict_label
 from dashboards.views.parts import card, draw, palette, with_names
 from dashboards.words import language, t, term, theme

@@ -6,9 +6,10 @@ import streamlit as st
 from markupsafe import Markup
 
 from dashboards import access, charts, controls, markup, queries, show, state
+from dashboards.figures import Account
 from dashboards.markup import PILL, joined
 from dashboards.names import short_name
-from dashboards.queries import RANGES, Account
+from dashboards.queries import RANGES
 from dashboards.views.feed import retry_label
 from dashboards.views.parts import card, draw, hinted, viewer_offset
 from dashboards.words import age, language, t, term, theme

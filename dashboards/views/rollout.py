@@ -12,9 +12,9 @@ from markupsafe import Markup
 from dashboards import ahead, charts, controls, markup, queries, show, state
 from dashboards.costs import Bills, three_ways, token_ratios, warmed
 from dashboards.markup import BAR, HINT, joined
-from dashboards.names import short_name
+from dashboards.names import candidate_name, short_name, side_name, sides
 from dashboards.queries import AMOUNTS, BILL_S, RANGES, Bill
-from dashboards.verdicts import Verdict, apart
+from dashboards.verdicts import Verdict
 from dashboards.views.evidence import VERDICTS, drift_note, name_of, verdict_pill
 from dashboards.views.export import report_button
 from dashboards.views.feed import event_feed, stage_label, verdict_label
@@ -344,14 +344,16 @@ def _line(
     )
     return [
         SMALL.format(name, work.owner or t("rollout.no_owner")),
-        joined(_said(verdict, apart(verdict, verdicts)) for verdict in verdicts)
+        joined(_said(plan, verdict) for verdict in verdicts)
         or Markup('<span class="pill plain bare">○ {}</span>').format(t("verdict.none")),
-        markup.with_small(stage.name if stage else t("rollout.not_begun"), _shares(plan, stage)),
+        markup.with_small(
+            stage.name if stage else t("rollout.not_begun"), _shares(plan, key, stage)
+        ),
         SMALL.format(
             _bar(actual), t("rollout.of_planned", share=show.percent(planned_at(work, at), 0))
         ),
         markup.with_small(*_next(work, verdicts, at)),
-        markup.with_small(*_expected(work, verdicts, at)),
+        markup.with_small(*_expected(plan, work, verdicts, at)),
         markup.with_small(
             _saved(known, currency),
             _beside(_span(known, currency), t("rollout.calls", n=show.count(known.calls)))
@@ -361,9 +363,9 @@ def _line(
     ]
 
 
-def _said(verdict: Verdict, model: str) -> Markup:
-    """A candidate's verdict and why; its model where the provider alone does not tell it."""
-    who = f"{short_name(verdict.provider, language())} {model}".strip()
+def _said(plan: Plan, verdict: Verdict) -> Markup:
+    """A candidate's verdict and why."""
+    who = candidate_name(plan, verdict, language())
     return Markup('<div class="said">{}<b>{}</b><small>{}</small>{}</div>').format(
         verdict_pill(verdict.verdict), who, verdict.reason(language()), drift_note(verdict)
     )
@@ -389,7 +391,7 @@ def _next(work: Workload, verdicts: list[Verdict], at: int) -> tuple[str, str]:
     return stage, planned
 
 
-def _expected(work: Workload, verdicts: list[Verdict], at: int) -> tuple[str, str]:
+def _expected(plan: Plan, work: Workload, verdicts: list[Verdict], at: int) -> tuple[str, str]:
     """When the workload's last stage begins, and the band of the forecast; or which candidates hold it up."""
     days = [ahead.done_at(work, verdicts, at, case) for case in ("middle", "least", "most")]
     if not work.stages:
@@ -398,7 +400,7 @@ def _expected(work: Workload, verdicts: list[Verdict], at: int) -> tuple[str, st
         return t("rollout.at_end"), show.day_ms(work.stages[-1].starts_ms, viewer_offset())
     middle, least, most = (show.day_ms(day, viewer_offset()) if day else "∞" for day in days)
     if middle == "∞":
-        held = {short_name(v.provider, language()) for v in ahead.holding(work, verdicts, at)}
+        held = {candidate_name(plan, v, language()) for v in ahead.holding(work, verdicts, at)}
         return t("rollout.never"), t("rollout.never.held", who=", ".join(sorted(held)))
     return middle, "" if least == most else f"{least} – {most}"
 
@@ -420,7 +422,7 @@ def workload_rows(
         interval = saving.interval if saving and saving.calls else None
         rows.append({
             "workload": key, "owner": work.owner, "stage": stage.name if stage else "",
-            "verdicts": "; ".join(f"{f'{v.provider} {apart(v, mine)}'.strip()}: {v.verdict}" for v in mine),
+            "verdicts": "; ".join(f"{sides(plan, key).judged(v).key}: {v.verdict}" for v in mine),
             "planned": planned_at(work, at), "actual": actual.get(key),
             "expected_ms": ahead.done_at(work, mine, at, "middle"),
             "saved": saving.saved if saving and saving.calls else None,
@@ -440,7 +442,7 @@ def blockers(
     ):
         work = plan.workloads.get(v.workload)
         owner = (work.owner if work else "") or t("rollout.no_owner")
-        who = f"{short_name(v.provider, language())} {apart(v, verdicts)}".strip()
+        who = candidate_name(plan, v, language())
         about = f"{named(work.name if work else None, v.workload)} · {who}"
         if v.verdict in ("ROLLBACK", "BLOCKED"):
             found.append(
@@ -483,10 +485,11 @@ def _blockers(found: list[tuple[str, str, str, str]]) -> None:
     st.html(markup.table(heads, lines, text_columns=3))
 
 
-def _shares(plan: Plan, stage: Stage | None) -> str:
+def _shares(plan: Plan, key: str, stage: Stage | None) -> str:
+    of = sides(plan, key)
     shares = stage.shares if stage else {}
     return " · ".join(
-        f"{short_name(plan.endpoints[name].provider, language())} {show.percent(share, 0)}"
+        f"{side_name(of.sides[name], language())} {show.percent(share, 0)}"
         for name, share in shares.items()
     )
 
@@ -514,10 +517,11 @@ def _saving_corrected() -> None:
 
 def _corrected(plan: Plan, key: str, saving: Saving, currency: str) -> list[Markup | str]:
     ever, lately = controls.scope(RANGES["all"], key), controls.scope(RANGES["24h"], key)
-    bills = {p: b for p, b in queries.bills(lately).items() if b.calls}
-    paid = {s.provider: s.cost for s in queries.sums(ever) if s.arm == "candidate" and s.priced}
-    baseline = bills.get(plan.endpoints[plan.baseline].provider)
-    told = {p: bills[p] for p in paid if p in bills} if baseline else {}
+    of = queries.apart(key)
+    bills = {side: b for side, b in queries.bills(lately).items() if b.calls}
+    paid = {s.side: s.cost for s in queries.sums(ever, of) if s.arm == "candidate" and s.priced}
+    baseline = bills.get(of.sides[plan.baseline])
+    told = {side: bills[side] for side in paid if side in bills} if baseline else {}
     warm = warmed(saving, paid, baseline, told) if baseline else None
 
     def each(shown: Callable[[Bills], str]) -> Markup:
@@ -526,7 +530,7 @@ def _corrected(plan: Plan, key: str, saving: Saving, currency: str) -> list[Mark
     def way(name: str) -> Markup:
         return each(lambda side: show.money(_per_1000(three_ways(baseline, side)[name]), currency))
 
-    names = joined(BLOCK.format(markup.provider(p, language(), theme())) for p in told)
+    names = joined(BLOCK.format(markup.side(side, language(), theme())) for side in told)
     return [
         SMALL.format(named(plan.workloads[key].name, key), names),
         way("billed"),
