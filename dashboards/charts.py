@@ -11,6 +11,7 @@ HEIGHT = 240
 FEW = 3  # moments
 Row = Mapping[str, Any]
 GRID: dict[str, Any] = {"domain": False, "ticks": False, "tickCount": 5}
+ACCENT = {"light": "#0B6E6E", "dark": "#4FC3B8"}  # the page's own colour
 EXPECTED = "#C9822B"  # what is forecast
 MARK = "#7F8694"  # stage changes and plans
 SHAPES = {

@@ -313,6 +313,22 @@ def shares_now() -> dict[str, float]:
     return {workload: migrated / calls for workload, (migrated, calls) in found.items() if calls}
 
 
+def migrated_now() -> float | None:
+    """The migrated share of all users' calls in the last 15 minutes."""
+    calls = migrated = 0
+    for row in migration(RANGES["15m"]):
+        calls, migrated = calls + row["calls"], migrated + row["migrated"]
+    return migrated / calls if calls else None
+
+
+def weights() -> dict[str, int]:
+    """Calls of each workload in the last day: how much it counts in a share of all traffic."""
+    calls: dict[str, int] = {}
+    for row in migration(RANGES["24h"]):
+        calls[row["workload"]] = calls.get(row["workload"], 0) + row["calls"]
+    return calls
+
+
 @st.cache_data(ttl=BILL_S, show_spinner=False)
 def savings(currency: str) -> dict[str, Saving]:
     """What migrating saved, by workload: `pipeline.savings` says how it is reckoned."""

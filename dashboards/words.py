@@ -8,6 +8,7 @@ import streamlit as st
 
 from dashboards import show
 from pipeline.verdicts.plan import Name
+from pipeline.wording import filled
 
 FOLDER = Path(__file__).parent / "i18n"
 LANGUAGES = {"en": "English", "zh": "中文"}
@@ -32,8 +33,7 @@ def browser_language() -> str:
 
 def t(key: str, **values: object) -> str:
     """The words of that key, with values filled in."""
-    words = dictionary(language())[key]
-    return words.format(**values) if values else words
+    return filled(dictionary(language())[key], values)
 
 
 def term(group: str, name: str) -> str:

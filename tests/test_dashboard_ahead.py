@@ -1,21 +1,25 @@
 """When the migration will be where, gates on their own scale, and why costs differ: all from values alone."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import msgspec
 import pytest
 
-from dashboards import ahead, costs, names, verdicts
+from dashboards import ahead, costs, names, verdicts, words
 from dashboards.access import role_of
 from dashboards.markup import link, plain
 from dashboards.sides import Apart, Side, told_apart
-from dashboards.views.rollout import folded
+from dashboards.views.money import folded
 from pipeline.catalog import Catalog, load_catalog
 from pipeline.progress import PlanVersion, frozen
+from pipeline.report import words as report_words
 from pipeline.savings import Saving
 from pipeline.scoring.net_cost import NetCost
 from pipeline.verdicts.plan import Endpoint, Name, Plan, Stage, Workload
+from pipeline.wording import filled
 
 DAY = ahead.DAY_MS
 START = round(datetime(2026, 11, 1, tzinfo=UTC).timestamp() * 1000)
@@ -306,3 +310,20 @@ def test_sides_of_one_provider_have_shades_of_one_colour() -> None:
     colors = [names.side_color(Side("moonshot", "m", nth), "light") for nth in range(3)]
     assert colors[0] == names.provider_color("moonshot", "light")
     assert len(set(colors)) == 3
+
+
+@pytest.mark.parametrize(
+    ("n", "told"), [("1", "1 call is late"), ("0", "0 calls are late"), ("1,001", "1,001 calls are late"), (1, "1 call is late")],
+)  # fmt: skip
+def test_words_go_by_their_number_where_the_language_has_it(n, told) -> None:
+    assert filled("{n} {n:call is|calls are} late", {"n": n}) == told
+    assert filled("{n} 次调用", {"n": n}) == f"{n} 次调用"
+
+
+@pytest.mark.parametrize(
+    "file", [*words.FOLDER.glob("*.json"), *report_words.FOLDER.glob("*.json")]
+)
+def test_no_sentence_counts_one_of_many(file: Path) -> None:
+    """Every gap before a plural noun is followed by one that knows the singular."""
+    many = r"\{(n|a|b|days|calls|records|rows|hold|produced|rejected)\} (calls|days|hours|minutes|conversations|messages|records|brokers|partitions|tokens|pairs|changes)\b"
+    assert re.findall(many, file.read_text()) == []

@@ -16,7 +16,7 @@ from dashboards.figures import Scope
 from dashboards.names import short_name
 from dashboards.queries import RANGES, Search
 from dashboards.sides import Side
-from dashboards.views import rollout
+from dashboards.views import burn_up, rollout
 from dashboards.views.explained import effect_rows
 from dashboards.views.live import failure_rows, heat
 from dashboards.words import term
@@ -724,7 +724,7 @@ def migrated_share(raw: Raw, since: datetime) -> float:
 def test_the_burn_up_is_the_rows_share_step_by_step(raw: Raw) -> None:
     seconds = RANGES["all"]
     step = queries.bounds().step_s(seconds)
-    curve = rollout.migration_curve(queries.migration(seconds))
+    curve = burn_up.migration_curve(queries.migration(seconds))
     for point in curve:
         mine = [r for r in raw if r["arm"] in ("baseline", "candidate") and at_step(r["started_at"], step) == point["at"]]  # fmt: skip
         assert point["share"] == sum(r["arm"] == "candidate" for r in mine) / len(mine)
@@ -741,7 +741,7 @@ def test_the_dashed_line_is_the_frozen_plan_weighted_by_the_last_days_rows(raw: 
         if r["arm"] in ("baseline", "candidate") and r["started_at"] >= since:
             weights[r["workload"]] = weights.get(r["workload"], 0) + 1
     begin = [{"at": min(r["started_at"] for r in raw)}]
-    curve = rollout.planned_curve(frozen.plan, begin, now)
+    curve = burn_up.planned_curve(frozen.plan, begin, now)
     for point in curve:
         due = {
             key: max((s for s in work.stages if s.starts <= point["at"]), key=lambda s: s.starts, default=None)
@@ -760,7 +760,7 @@ def test_the_shares_of_now_are_those_of_the_last_quarter_of_an_hour(raw: Raw) ->
     for workload, share in queries.shares_now().items():
         mine = [r for r in recent if r["workload"] == workload]
         assert share == pytest.approx(sum(r["arm"] == "candidate" for r in mine) / len(mine), abs=0.2)  # fmt: skip
-    assert rollout._weighted() == pytest.approx(migrated_share(raw, since), abs=0.1)  # fmt: skip
+    assert queries.migrated_now() == pytest.approx(migrated_share(raw, since), abs=0.1)  # fmt: skip
 
 
 def test_the_saving_of_a_month_is_the_saving_per_call_times_the_last_days_calls(raw: Raw) -> None:
@@ -775,7 +775,7 @@ def test_the_saving_of_a_month_is_the_saving_per_call_times_the_last_days_calls(
         )  # fmt: skip
         each = float(found[key].saved) / found[key].calls
         exact += each * sum(work.stages[-1].shares.values()) * calls * 30
-    shown = rollout.monthly_saving(plan, found, rollout._weights())
+    shown = rollout.monthly_saving(plan, found, queries.weights())
     assert shown is not None
     assert float(shown) == pytest.approx(exact, rel=5e-3)
 

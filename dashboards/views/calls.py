@@ -1,5 +1,6 @@
 """Calls: find one, and see everything that is known about it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -16,9 +17,11 @@ from pipeline.calls import Failure
 
 ROWS = 200
 WIDTHS = {  # pixels: all columns of the list show at a width of 1280
-    "provider": 178, "model": 142, "workload": 118, "arm": 76, "outcome": 122,
-    "first_token": 82, "duration": 76, "tokens": 112, "cost": 78, "quality": 66,
+    "at": 76, "provider": 202, "model": 186, "workload": 120, "arm": 78, "outcome": 120,
+    "first_token": 82, "duration": 76, "tokens": 98, "cost": 78, "quality": 66,
 }  # fmt: skip
+DATED = {"at": 108, "model": 154}  # the same where the day has to be told
+DAY_S = 86_400  # a time of day tells a call of the last day
 
 
 def page() -> None:
@@ -39,10 +42,10 @@ def _find() -> None:
         st.info(t("calls.nothing"), icon=":material/search_off:")
         return
     st.caption(t("calls.found", n=len(found), most=ROWS))
-    frame = _frame(found)
+    dated = wanted.seconds > DAY_S
     picked = st.dataframe(
-        frame, hide_index=True, height=620, on_select="rerun", selection_mode="single-row",
-        key="calls_table", column_config=_columns(), placeholder=show.UNKNOWN,
+        _frame(found, dated), hide_index=True, height=620, on_select="rerun", selection_mode="single-row",
+        key="calls_table", column_config=_columns(WIDTHS | DATED if dated else WIDTHS), placeholder=show.UNKNOWN,
     )  # fmt: skip
     csv_button(found, "calls.csv", "calls_csv")
     if picked.selection.rows:
@@ -85,11 +88,11 @@ def _more(key: str, names: list[str], everything: str) -> str:
     )  # fmt: skip
 
 
-def _frame(found: list[dict[str, Any]]) -> pd.DataFrame:
-    offset = viewer_offset()
+def _frame(found: list[dict[str, Any]], dated: bool) -> pd.DataFrame:
+    offset, begin = viewer_offset(), 5 if dated else 11
     return pd.DataFrame(
         {
-            "at": show.instant(row["started_at"], offset)[5:-4],
+            "at": show.instant(row["started_at"], offset)[begin:-4],
             "provider": short_name(row["provider"], language()),
             "model": row["model"],
             "workload": workload_name(row["workload"]),
@@ -105,17 +108,17 @@ def _frame(found: list[dict[str, Any]]) -> pd.DataFrame:
     )
 
 
-def _columns() -> dict[str, Any]:
+def _columns(widths: Mapping[str, int]) -> dict[str, Any]:
     numbers = {
         key: st.column_config.NumberColumn(
-            t(f"calls.{key}"), help=t(f"calls.{key}.help"), format=form, width=WIDTHS.get(key)
+            t(f"calls.{key}"), help=t(f"calls.{key}.help"), format=form, width=widths.get(key)
         )
         for key, form in {"first_token": "%d ms", "duration": "%d ms", "quality": "%.0f %%"}.items()
     }
     names = {key: key for key in ("at", "provider", "model", "workload", "arm", "outcome", "cost", "call_id")}  # fmt: skip
     texts = {
         key: st.column_config.TextColumn(
-            t(f"calls.{name}"), help=t(f"calls.{name}.help"), width=WIDTHS.get(key)
+            t(f"calls.{name}"), help=t(f"calls.{name}.help"), width=widths.get(key)
         )
         for key, name in (names | {"tokens": "tokens_column"}).items()
     }
@@ -333,7 +336,7 @@ def _conversation(call: dict[str, Any]) -> None:
     )
     picked = st.dataframe(
         frame, hide_index=True, on_select="rerun", selection_mode="single-row",
-        key=f"conversation:{call['call_id']}", column_config=_columns(),
+        key=f"conversation:{call['call_id']}", column_config=_columns({}),
     )  # fmt: skip
     if picked.selection.rows:
         _open(others[picked.selection.rows[0]]["call_id"])

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import altair as alt
@@ -53,6 +54,11 @@ def workload_name(key: str) -> str:
 def viewer_offset() -> int:
     """The viewer's distance from UTC in minutes, as browsers count it: negative to the east."""
     return int(st.context.timezone_offset or 0)
+
+
+def utc_ms(at: datetime) -> int:
+    """UTC ms, as the plan reckons."""
+    return round(at.timestamp() * 1000)
 
 
 def csv_button(rows: Sequence[Mapping[str, Any]], file_name: str, key: str) -> None:

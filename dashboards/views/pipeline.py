@@ -17,7 +17,6 @@ from dashboards.words import age, language, t, term, theme
 FIGURE = Markup('<div title="{}"><b>{}</b><span>{}</span></div>')
 QUIET_S = 60  # a worker that stored nothing for so long is said to be quiet
 TONES = {"balanced": "good", "in_flight": "good", "settling": "plain", "unbalanced": "bad"}
-ACCENT = {"light": "#0B6E6E", "dark": "#4FC3B8"}
 
 
 @st.fragment(run_every=2)
@@ -100,7 +99,7 @@ def _freshness() -> None:
 
 def _throughput() -> None:
     rows = queries.ask("throughput")
-    draw(charts.bars(rows, ACCENT[theme()])) if rows else st.caption(t("nothing_to_draw"))
+    draw(charts.bars(rows, charts.ACCENT[theme()])) if rows else st.caption(t("nothing_to_draw"))
 
 
 def _partitions() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline.report.numbers import Numbers
 from pipeline.report.snapshot import Snapshot
 from pipeline.verdicts.plan import Name
+from pipeline.wording import filled
 
 FOLDER = Path(__file__).parent / "words"
 LANGUAGES = ("en", "zh")
@@ -28,8 +29,7 @@ class Words:
 
     def __call__(self, key: str, **values: object) -> str:
         """The words of that key, with values filled in."""
-        words = self._words[key]
-        return words.format(**values) if values else words
+        return filled(self._words[key], values)
 
     def term(self, group: str, name: str) -> str:
         """The word for a name out of the data; the name itself if there is none."""
