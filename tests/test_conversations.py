@@ -3,10 +3,13 @@
 from decimal import Decimal
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from pipeline.calls import Arm
 from pipeline.verdicts.conversations import LONGEST, Arrival, Conversation, Conversations, excluded
 from pipeline.verdicts.gates import Exclusions
-from pipeline.verdicts.units import Unit
+from pipeline.verdicts.units import Unit, failures_of
 
 IDLE = 10_000
 
@@ -114,10 +117,78 @@ def test_a_failure_is_told_while_its_conversation_and_those_before_it_are_open()
     assert [u.failed_at for u in taken.told(10_000, unit) if u.conversation_id == "long"] == [5000]
     assert taken.told(10_000, unit) == []
     assert {u.conversation_id: u.failed_at for u in taken.close(10**6, unit).units} == {
-        "long": 5000, "other": 1100, "retried": 1200,
+        "long": 5000, "other": 1100, "retried": None,
     }  # fmt: skip
     taken.add(call(7, 50, "too late", fault="provider", received_at=10**6))
     assert taken.told(10**7, unit) == []
+
+
+def test_a_call_that_began_earlier_but_comes_later_changes_nothing_about_a_failure_told() -> None:
+    taken = Conversations(IDLE)
+    taken.add(call(1, 4000, "other"))
+    taken.add(call(2, 5000, "failed", fault="provider", arm=Arm.CANDIDATE, share=0.2))
+    (told,) = taken.told(6000, unit)
+    assert [u.conversation_id for u in taken.close(5000 + IDLE, unit).units] == ["other"]
+    taken.add(call(3, 3000, "failed", received_at=9000, arm=Arm.BASELINE, share=0.1))
+    closed = taken.close(10**6, unit)
+    assert not closed.late
+    (judged,) = closed.units
+    assert (judged.place, judged.arm, judged.share) == (told.place, Arm.CANDIDATE, 0.2)
+    assert (judged.failure_place, judged.failed) == (told.failure_place, True)
+
+
+def test_a_failure_with_an_old_time_is_told_after_those_that_were_told() -> None:
+    taken = Conversations(IDLE)
+    taken.add(call(1, 50_000, "open"))
+    assert taken.told(50_000, unit) == []
+    taken.add(call(2, 30_000, "slow clock", fault="provider"))
+    assert taken.told(50_000, unit) == []
+    (told,) = taken.told(50_001, unit)
+    assert (told.conversation_id, told.failed_at) == ("slow clock", 50_001)
+
+
+def test_an_endless_conversation_is_not_judged_before_its_failure_is_told() -> None:
+    taken = Conversations(IDLE)
+    for at in range(0, LONGEST * IDLE, 8000):
+        taken.add(call(at, at))
+    end = LONGEST * IDLE + 1000
+    taken.add(call(1, end - 900, fault="provider"))
+    for complete_to in (end, end + 100):
+        told, closed = taken.told(complete_to, unit), taken.close(complete_to, unit)
+        assert len(told) == len(closed.units) == (complete_to > end)
+
+
+COMING = st.tuples(
+    st.integers(0, 3),  # conversation
+    st.integers(0, 60_000),  # began
+    st.integers(0, 30_000),  # came, after that
+    st.integers(1, 2),  # attempt
+    st.sampled_from(["", "provider"]),
+    st.sampled_from(Arm),
+)
+
+
+@given(st.lists(st.tuples(st.lists(COMING, max_size=4), st.integers(0, 9000)), max_size=25))
+def test_what_was_told_of_failures_is_what_the_units_tell_whenever_calls_come(rounds) -> None:
+    """Even of calls with times up to which all calls were taken for known."""
+    taken, told, units, late, number, now = Conversations(IDLE), [], [], [], 0, 0
+    for calls, later in [*rounds, ([], 10**6)]:
+        judged = {found.conversation_id for found in (*units, *late)}
+        for which, at, after, attempt, fault, arm in calls:
+            number += 1
+            made = call(number, at, f"c{which}", received_at=at + after, attempt=attempt, fault=fault, arm=arm)  # fmt: skip
+            if made.conversation_id not in judged:
+                taken.add(made)
+        now += later
+        told += taken.told(now, unit)
+        closed = taken.close(now, unit)
+        units, late = units + closed.units, late + closed.late
+    assert [u.place for u in units] == sorted({u.place for u in units})
+    assert [_told(u) for u in told] == [_told(u) for u in failures_of(units)]
+
+
+def _told(found: Unit) -> tuple[Any, ...]:
+    return found.failure_place, found.place, found.arm, found.failed
 
 
 def test_an_endless_conversation_is_closed_all_the_same() -> None:

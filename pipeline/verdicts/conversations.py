@@ -4,8 +4,10 @@ Users' calls and shadow calls alike, each kind apart: a conversation's shadow ca
 
 A conversation is assigned by its first call and judged by intention to treat: whatever a retry or a
 fallback made of it, the outcome of each request is that of its first attempt, and counts for the
-provider the conversation was assigned to. It is closed when no call of it has come for the idle time, or after
-`LONGEST` times that; what comes later is counted as late, never merged.
+provider the conversation was assigned to. Failures are told at once, so that of a conversation that has failed
+arm, share and place stay as they were known then: calls that began earlier but come later change none of them.
+It is closed when no call of it has come for the idle time, or after `LONGEST` times that; what comes later is
+counted as late, never merged.
 
 Closing goes by when calls *came* (Kafka's time), so that a past sent again closes like one that
 happens; order goes by when conversations were assigned. A unit is handed out when nothing
@@ -153,22 +155,33 @@ class Conversation(msgspec.Struct, Generic[C]):
 
     def add(self, call: C) -> None:
         self.calls.append(call)
-        if call.fault in CHARGED and any(call is each for each in self.tries):
-            known = call.received_at if self.failed_at is None else self.failed_at
-            self.failed_at = min(known, call.received_at)
-        self.assigned_at = min(self.assigned_at, call.started_at)
         self.ended_at = max(self.ended_at, call.ended_at)
         self.came_last = max(self.came_last, call.received_at)
+        if self.failed_at is None and call.fault not in CHARGED:
+            self.assigned_at = min(self.assigned_at, call.started_at)
+        elif self.failed_at is None or call.received_at <= self.failed_at:
+            self.failed_at = self._first_failure()
+            self.assigned_at = self.first.started_at
+
+    def _first_failure(self) -> int | None:
+        """When a first attempt that failed came, going by the calls that had come by then."""
+        came = sorted({call.received_at for call in self.calls if call.fault in CHARGED})
+        return next((at for at in came if self._had_failed(at)), None)
+
+    def _had_failed(self, at: int) -> bool:
+        known = [call for call in self.calls if call.received_at <= at]
+        return any(call.fault in CHARGED for call in _tries(known))
 
     @property
     def tries(self) -> list[C]:
         """First attempts, in order; of a conversation that has none, its first call."""
-        calls = sorted(self.calls, key=lambda call: (call.started_at, call.call_id))
-        return [call for call in calls if call.attempt == 1] or calls[:1]
+        return _tries(self.calls)
 
     @property
     def first(self) -> C:
-        return min(self.calls, key=lambda call: (call.started_at, call.attempt, call.call_id))
+        """The call it is assigned by: of one that has failed, the first that was known then."""
+        known = (c for c in self.calls if self.failed_at is None or c.received_at <= self.failed_at)
+        return min(known, key=lambda call: (call.started_at, call.attempt, call.call_id))
 
     def unit(
         self: "Conversation[Arrival]", convert: Convert, currency: str, shares: Shares
@@ -185,7 +198,7 @@ class Conversation(msgspec.Struct, Generic[C]):
             conversation_id=first.conversation[1],
             assigned_at=self.assigned_at,
             closed_at=self.ended_at,
-            failed=any(call.fault in CHARGED for call in tries),
+            failed=self.failed_at is not None or any(call.fault in CHARGED for call in tries),
             failed_at=self.failed_at,
             score=_mean(qualities),
             cost=cost,
@@ -262,6 +275,7 @@ class Conversations(Generic[C]):
         self._failed: list[
             tuple[int, str]
         ] = []  # a heap of failures not told yet; some came sooner
+        self._told_to = -1  # failures that came up to then have been told
         self._place = place  # of the last unit handed out
 
     def knows(self, conversation: str) -> bool:
@@ -269,24 +283,30 @@ class Conversations(Generic[C]):
         return conversation in self._open or conversation in self._waiting
 
     def add(self, call: C) -> bool:
-        """Takes a call; False if it is late: its conversation is closed, or was idle for too long."""
+        """Takes a call; False if it is late: its conversation is closed, or was idle for too long.
+
+        One whose message bears a time up to which failures have been told (its sender's clock is slow, or it was
+        held up) counts as come just after: what was told is never changed.
+        """
         key = call.conversation[1]
         if key in self._waiting:
             return False
-        if (found := self._open.pop(key, None)) is None:
-            found = Conversation.begin(call)
+        if call.received_at <= self._told_to:
+            call = msgspec.structs.replace(call, received_at=self._told_to + 1)
+        if (found := self._open.get(key)) is None:
+            before, found = None, Conversation.begin(call)
             self._begun[key] = call.received_at
-            heappush(self._assigned, (call.started_at, key))
         elif call.started_at - found.ended_at > self.idle_ms:
-            self._open[key] = found
             return False
         else:
+            before = found.assigned_at, found.failed_at
+            del self._open[key]
             found.add(call)
-            if call.started_at == found.assigned_at:
-                heappush(self._assigned, (call.started_at, key))
         self._open[key] = found
-        if found.failed_at == call.received_at:
-            heappush(self._failed, (call.received_at, key))
+        if before is None or found.assigned_at != before[0]:
+            heappush(self._assigned, (found.assigned_at, key))
+        if found.failed_at is not None and (before is None or found.failed_at != before[1]):
+            heappush(self._failed, (found.failed_at, key))
         return True
 
     def told(self, complete_to: int, units_of: Callable[[Conversation[C]], Iterable[U]]) -> list[U]:
@@ -295,6 +315,7 @@ class Conversations(Generic[C]):
         All calls up to `complete_to` are known, so none that failed before can follow.
         """
         found: list[U] = []
+        self._told_to = max(self._told_to, complete_to)
         while self._failed and self._failed[0][0] <= complete_to:
             at, key = heappop(self._failed)
             conversation = self._open.get(key) or self._waiting.get(key)
@@ -337,7 +358,11 @@ class Conversations(Generic[C]):
             lambda key: self._open[key].came_last + self.idle_ms <= complete_to, self._open
         )
         long = takewhile(
-            lambda key: self._begun[key] + LONGEST * self.idle_ms <= complete_to, self._begun
+            lambda key: (
+                self._begun[key] + LONGEST * self.idle_ms <= complete_to
+                and (self._open[key].failed_at or 0) <= complete_to  # or it would be judged untold
+            ),
+            self._begun,
         )
         return list(dict.fromkeys([*idle, *long]))
 
@@ -349,6 +374,12 @@ class Conversations(Generic[C]):
                 return at
             heappop(self._assigned)
         return None
+
+
+def _tries(calls: Iterable[C]) -> list[C]:
+    """First attempts, in order; where there are none, the first call."""
+    found = sorted(calls, key=lambda call: (call.started_at, call.call_id))
+    return [call for call in found if call.attempt == 1] or found[:1]
 
 
 def _cost(call: Arrival, convert: Convert, currency: str) -> Decimal | None:
