@@ -5,11 +5,12 @@ from typing import Any
 import msgspec
 import pytest
 from test_judging import T0, World, conversations
+from verdict_units import unit
 
 from pipeline.store import verdicts as stored
 from pipeline.verdicts.judge import fold, start
 from pipeline.verdicts.plan import gates_of
-from pipeline.verdicts.units import failures_of, of_pair
+from pipeline.verdicts.units import Pair, failures_of, of_pair
 
 
 @pytest.fixture
@@ -47,3 +48,21 @@ def test_calls_that_come_after_a_failure_was_told_leave_a_replay_the_same_bits(
     assert msgspec.json.encode(state) == msgspec.json.encode(pair.state)
     assert sum(unit.failed_at is not None for unit in units) == sum(u.failed for u in units)
     assert world.shown()["late_units"] == 0
+
+
+@pytest.mark.parametrize("source", [stored.USERS, stored.PAIRS], ids=["users", "pairs"])
+def test_a_batch_is_there_whole_or_not_at_all_and_so_is_what_is_known_as_judged(
+    store: Any, source: Any
+) -> None:
+    """One part, though the client sends it in blocks: an engine that dies leaves no half of it behind."""
+    found = [unit(n, candidate=True) for n in range(40_000)]
+    if source is stored.PAIRS:
+        same = ("workload", "provider", "conversation_id", "assigned_at", "closed_at")
+        found = [Pair(**{name: getattr(u, name) for name in same}) for u in found]
+    store.set_client_setting("min_insert_block_size_rows", 1000)
+    stored.insert_units(store, source, stored.Batch(1, "one"), found[:-10], found[-10:], {})
+    parts = f"SELECT count() FROM system.parts WHERE table = '{source.kept}' AND database = currentDatabase()"
+    assert store.command(parts) == 1
+    assert stored.judged_count(store, source) == 40_000
+    asked = [("support", "c0000000"), ("support", "c0039999"), ("support", "c0040000")]
+    assert stored.already_judged(store, source, asked) == set(asked[:2])

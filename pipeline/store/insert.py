@@ -214,10 +214,12 @@ def column_types(client: Client, table: str, names: tuple[str, ...]) -> Sequence
 
 
 def once(token: str) -> dict[str, Any]:
-    """Settings of an INSERT that adds nothing when it comes again with the same token."""
+    """Settings of an INSERT that adds nothing when it comes again with the same token, and is one part however large."""
     return {
         "insert_deduplication_token": token,
         "deduplicate_blocks_in_dependent_materialized_views": 1,
+        "min_insert_block_size_rows": 2**40,  # what comes in blocks is put together first:
+        "min_insert_block_size_bytes": 0,  # it is there whole, or not at all
     }
 
 
