@@ -9,6 +9,7 @@ import pandas as pd
 
 HEIGHT = 240
 FEW = 3  # moments
+NARROW = 400  # pixels: a phone, whose legends have one column
 Row = Mapping[str, Any]
 GRID: dict[str, Any] = {"domain": False, "ticks": False, "tickCount": 5}
 ACCENT = {"light": "#0B6E6E", "dark": "#4FC3B8"}  # the page's own colour
@@ -72,7 +73,7 @@ def _colors(palette: Mapping[str, str], symbol: str = "circle") -> alt.Color:
 
 def _legend(symbol: str, columns: int = 3) -> alt.Legend:
     return alt.Legend(
-        title=None, orient="bottom", columns=columns, labelLimit=190, symbolType=symbol,
+        title=None, orient="bottom", columns=alt.ExprRef(f"width < {NARROW} ? 1 : {columns}"), labelLimit=190, symbolType=symbol,
         symbolStrokeWidth=3 if symbol == "stroke" else 0,
     )  # fmt: skip
 
@@ -81,7 +82,13 @@ def _time() -> alt.X:
     return alt.X(
         "at:T",
         title=None,
-        axis=alt.Axis(labelOverlap=True, tickCount=6, grid=False, labelExpr=TIMES),
+        axis=alt.Axis(
+            labelOverlap=True,
+            tickCount=alt.ExprRef(f"width < {NARROW} ? 3 : 6"),
+            grid=False,
+            labelExpr=TIMES,
+            tickMinStep=60_000,
+        ),
     )
 
 
@@ -222,10 +229,10 @@ def evidence(rows: Sequence[Row], thresholds: Mapping[str, float | None]) -> alt
     """Log e-values over time, a colour per gate, a dash per side; thresholds: side → where it decides."""
     data = pd.DataFrame(rows)
     sides = list(thresholds)
+    which = _legend("stroke")
+    which.symbolStrokeColor = MARK
     dash = alt.StrokeDash(
-        "side:N",
-        scale=alt.Scale(domain=sides, range=DASHES[: len(sides)]),
-        legend=_legend("stroke"),
+        "side:N", scale=alt.Scale(domain=sides, range=DASHES[: len(sides)]), legend=which
     )
     curves = (
         alt.Chart(data)

@@ -9,7 +9,6 @@ from pipeline.rules import load_checks
 from pipeline.verdicts.plan import Plan
 
 UNKNOWN_COLOR = "#8A8F98"
-INK = {"light": 0, "dark": 255}  # black, white
 
 
 @cache
@@ -55,11 +54,12 @@ def side_name(side: Side, language: str) -> str:
 
 
 def side_color(side: Side, theme: str) -> str:
-    """The provider's colour; of its further sides ever nearer to the page's ink."""
+    """The provider's colour; of its further sides ever lighter, or darker where it is a light one."""
     color = provider_color(side.provider, theme)
-    part = side.nth / (side.nth + 1)
-    mixed = [round(int(color[i : i + 2], 16) * (1 - part) + INK[theme] * part) for i in (1, 3, 5)]
-    return "#" + "".join(f"{value:02X}" for value in mixed)
+    parts = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
+    far = 255 if sum(parts) < 3 * 128 else 0
+    moved = side.nth / (side.nth + 1)
+    return "#" + "".join(f"{round(part + (far - part) * moved):02X}" for part in parts)
 
 
 def provider_color(provider: str, theme: str) -> str:

@@ -32,12 +32,12 @@ def event_feed(scope: Scope) -> None:
         event.get("of"): event.get("by", "") for event in found if event["kind"] == "acknowledged"
     }
     shown = [event for event in reversed(found) if event["kind"] != "acknowledged"][:MOST]
+    if not shown:
+        st.caption(t("live.events.none"))
+        return
+    entries = joined(_entry(event, seen) for event in shown)
     with st.container(height=HEIGHT, border=False):
-        if shown:
-            entries = joined(_entry(event, seen) for event in shown)
-            st.html(Markup('<ul class="feed">{}</ul>').format(entries))
-        else:
-            st.caption(t("live.events.none"))
+        st.html(Markup('<ul class="feed">{}</ul>').format(entries))
     _acknowledge([event for event in shown if event["event_id"] and event["event_id"] not in seen])
 
 

@@ -23,6 +23,7 @@ from pipeline.progress import planned_at, planned_share
 from pipeline.savings import Saving, total
 from pipeline.verdicts.plan import Plan
 
+HELD_NAMED = 2  # workloads under "not in sight": the table has them all
 FIGURE = Markup('<div title="{}"><b>{}</b><span>{}</span><small>{}</small></div>')
 
 
@@ -128,7 +129,9 @@ def _finish(plan: Plan, now: datetime, verdicts: Sequence[Verdict]) -> tuple[str
     if not works:
         return show.UNKNOWN, ""
     if held := held_up(plan, now, verdicts):
-        return t("rollout.never"), t("rollout.never.held", who="; ".join(held))
+        told = t("rollout.never.held", who="; ".join(held[:HELD_NAMED]))
+        more = len(held) - HELD_NAMED
+        return t("rollout.never"), told + (t("rollout.never.more", n=more) if more > 0 else "")
     least, middle, most = (
         _latest(ahead.done_at(w, of(k, verdicts), utc_ms(now), case) for k, w in works.items())
         for case in ahead.CASES

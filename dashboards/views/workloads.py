@@ -74,7 +74,7 @@ def _line(
         SMALL.format(
             _bar(actual), t("rollout.of_planned", share=show.percent(planned_at(work, at), 0))
         ),
-        markup.with_small(*_next(work, verdicts, at)),
+        markup.with_small(*_next(plan, work, verdicts, at)),
         markup.with_small(*_expected(plan, work, verdicts, at)),
         markup.with_small(
             saved(known, currency),
@@ -93,22 +93,18 @@ def _said(plan: Plan, verdict: Verdict) -> Markup:
     )
 
 
-def _next(work: Workload, verdicts: list[Verdict], at: int) -> tuple[str, str]:
+def _next(plan: Plan, work: Workload, verdicts: list[Verdict], at: int) -> tuple[str, str]:
     """What has to be there before the next stage: evidence, a decision, or only its day."""
     coming = next((s for s in work.stages if s.starts_ms > at), None)
-    stage = coming.name if coming else t("rollout.last_stage")
-    kinds = {v.verdict for v in verdicts}
-    if "ROLLBACK" in kinds or "BLOCKED" in kinds:
-        return t("rollout.next.decide"), stage
-    waiting = [(v, g) for v in verdicts if v.verdict == "HOLD" and (g := v.slowest)]
-    if waiting and (ahead_ := waiting[0][1].forecast):
-        gate = name_of(waiting[0][1].gate)
-        more = (
-            t("gate.never")
-            if ahead_.conversations is None
-            else t("rollout.next.more", n=show.count(ahead_.conversations))
-        )
-        return more, f"{gate} · {stage}"
+    stage = t("rollout.next.stage", stage=coming.name) if coming else t("rollout.last_stage")
+    for kind in ("ROLLBACK", "BLOCKED"):
+        if stopped := [v for v in verdicts if v.verdict == kind]:
+            return t(f"rollout.next.{kind}"), f"{_names(plan, stopped)} · {stage}"
+    gate = next((g for v in verdicts if v.verdict == "HOLD" and (g := v.slowest)), None)
+    if gate and gate.forecast:
+        n = gate.forecast.conversations
+        more = t("gate.never") if n is None else t("rollout.next.more", n=show.count(n))
+        return more, f"{name_of(gate.gate)} · {stage}"
     planned = show.moment(coming.starts, viewer_offset()) if coming else ""
     return stage, planned
 
@@ -122,9 +118,14 @@ def _expected(plan: Plan, work: Workload, verdicts: list[Verdict], at: int) -> t
         return t("rollout.at_end"), show.day_ms(work.stages[-1].starts_ms, viewer_offset())
     middle, least, most = (show.day_ms(day, viewer_offset()) if day else "∞" for day in days)
     if middle == "∞":
-        held = {candidate_name(plan, v, language()) for v in ahead.holding(work, verdicts, at)}
-        return t("rollout.never"), t("rollout.never.held", who=", ".join(sorted(held)))
+        held = _names(plan, ahead.holding(work, verdicts, at))
+        return t("rollout.never"), t("rollout.never.held", who=held)
     return middle, "" if least == most else f"{least} – {most}"
+
+
+def _names(plan: Plan, verdicts: Sequence[Verdict]) -> str:
+    """Whom they are about."""
+    return ", ".join(sorted({candidate_name(plan, v, language()) for v in verdicts}))
 
 
 def workload_rows(
