@@ -31,12 +31,20 @@ class OvertakenError(RuntimeError):
     """Another judge wrote the batch of that number: it has taken over."""
 
 
+class Asked(NamedTuple, Generic[C]):
+    """What the store has answered: calls, up to where of each partition, and whether there is more to read."""
+
+    progress: Progress
+    arrived: Arrived[C]
+    read_to: dict[Partition, int]
+    more: bool
+
+
 class Step(NamedTuple, Generic[U]):
-    """Units whose turn it is; conversations that have failed, closed or not; whether there is more to read."""
+    """Units whose turn it is, and conversations that have failed, closed or not."""
 
     units: list[U]
     failures: list[U]
-    more: bool
 
 
 @dataclass
@@ -82,22 +90,28 @@ class Gatherer(Generic[C, U]):
         for hashes in store.judged_hashes(self.client, self.source, count):
             self._seen.add(hashes)
 
-    def step(self, plan: Plan, now: int, progress: Progress) -> Step[U]:
-        """Reads on, closes what is over and stores the units whose turn it is, given a progress that was verified."""
-        self._set_up(plan)
-        self._pass_over(progress.stored)
+    def ask(self, progress: Progress) -> Asked[C]:
+        """Asks for the calls that come next, given a progress that was verified; changes nothing here."""
+        read = {place: self._read.get(place, 0) for place in progress.stored}
+        read |= self._next_calls(read, progress.stored)
         ranges = {
-            place: (read, min(end, read + MESSAGES_AT_ONCE))
+            place: (read[place], min(end, read[place] + MESSAGES_AT_ONCE))
             for place, end in progress.stored.items()
-            if (read := self._read.get(place, 0)) < end
+            if read[place] < end
         }
-        if ranges:
-            self._sort_in(store.read_arrivals(self.client, self.source, ranges))
-        self._read |= {place: end for place, (_, end) in ranges.items()}
-        self._look_how_complete(progress)
-        more = any(self._read[place] < progress.stored[place] for place in ranges)
+        arrived = store.read_arrivals(self.client, self.source, ranges)
+        read_to = read | {place: end for place, (_, end) in ranges.items()}
+        more = any(read_to[place] < progress.stored[place] for place in ranges)
+        return Asked(progress, arrived, read_to, more)
+
+    def step(self, plan: Plan, now: int, asked: Asked[C]) -> Step[U]:
+        """Takes in what was asked for, closes what is over and stores the units whose turn it is."""
+        self._set_up(plan)
+        self._sort_in(asked.arrived)
+        self._read |= asked.read_to
+        self._look_how_complete(asked.progress)
         failures = self._told(plan)
-        return Step(self._close(plan, now), failures, more)
+        return Step(self._close(plan, now), failures)
 
     def stored(self) -> None:
         """Waits until the last batch is stored. Raises StoreError."""
@@ -124,15 +138,13 @@ class Gatherer(Generic[C, U]):
         self._excludes = {key: its.exclude for key, its in gates.items()}
         self._plan = plan
 
-    def _pass_over(self, stored: Mapping[Partition, int]) -> None:
-        """Goes on to the next call where much is to be read: pairs are few, and may be far apart."""
-        far = {
-            place: read
-            for place, end in stored.items()
-            if end - (read := self._read.get(place, 0)) > MESSAGES_AT_ONCE
-        }
+    def _next_calls(
+        self, read: Mapping[Partition, int], stored: Mapping[Partition, int]
+    ) -> dict[Partition, int]:
+        """Where the next call is, of partitions with much to be read: pairs are few, and may be far apart."""
+        far = {place: at for place, at in read.items() if stored[place] - at > MESSAGES_AT_ONCE}
         first = store.first_arrivals(self.client, self.source, far)
-        self._read |= {place: min(first.get(place, stored[place]), stored[place]) for place in far}
+        return {place: min(first.get(place, stored[place]), stored[place]) for place in far}
 
     def watermark(self, workload: str) -> int | None:
         """All conversations of a workload assigned before have been handed out, UTC ms; None if that cannot be said."""

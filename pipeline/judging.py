@@ -10,7 +10,7 @@ import logging
 from bisect import bisect_right
 from collections import defaultdict, deque
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 
 from pipeline.catalog import Catalog
-from pipeline.gathering import Gatherer, OvertakenError
+from pipeline.gathering import Asked, Gatherer, OvertakenError
 from pipeline.plan_file import owner, read_courses, write_courses
 from pipeline.store import verdicts as store
 from pipeline.store.connect import Client, StoreError
@@ -127,11 +127,12 @@ class Judge:
     _plan_hash: str = ""
     _pairs: dict[tuple[str, str], Pair] = field(default_factory=dict)
     _rows: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+    _writing: list[Future[None]] = field(default_factory=list)
     _written_at: int = 0
     _lives: int = 0
     _currencies: dict[str, str] = field(default_factory=dict)  # of costs, by workload
     _shares: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)  # by stage
-    _beside: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "judge"))
+    _beside: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(3, "judge"))
     _account_at: int = 0
     _sent: deque[tuple[int, int]] = field(default_factory=deque)  # (when seen, calls sent)
     _unbalanced_since: int | None = None
@@ -139,9 +140,8 @@ class Judge:
 
     def forget(self) -> None:
         """Drops all that is known: another worker may judge meanwhile."""
-        for gatherer in self._gatherers():
-            with suppress(StoreError):
-                gatherer.stored()
+        with suppress(StoreError):
+            self.settle()
         self._lives += 1  # what may still be on its way to the store is another writer's
         self._gatherer, self._shadows, self._pairs, self._plan = None, None, {}, None
         self._rows.clear()
@@ -162,20 +162,35 @@ class Judge:
         if plan is not self._plan:
             self._begin_gathering(plan)
         events = self._begin(plan, now)
-        for _ in range(STEPS):
-            if not self._gather(plan, now):
-                break
-        self._look_at_account(plan, now)
         in_force = steered(plan, read_courses(self.plan_path))
-        for pair in self._turn(now):
-            self._fold(pair, now)
-            events += self._judge(plan, in_force, pair, now)
+        # Evidence that has waited is judged while the store is asked for more.
+        asking = self._beside.submit(self._ask)
+        counting = self._count(now)
+        beside: list[Future[Any]] = [asking, *counting]
+        try:
+            turn = [p for p in self._turn(now, PAIRS_AT_ONCE) if p.units or p.shadows]
+            events += self._take_turns(plan, in_force, turn, now)
+        finally:
+            wait(beside)
+        self._gather(plan, now, asking.result())
+        for account in counting:
+            self._look_at_account(plan, account.result(), now)
+        turn = self._turn(now, PAIRS_AT_ONCE - len(turn))
+        events += self._take_turns(plan, in_force, turn, now)
         if events or now - self._written_at >= WRITE_MS:
             self._write_out(now)
         events += self._steer(plan, now)
+        if events:
+            self.settle()  # what is told is in the store
+        return events
+
+    def settle(self) -> None:
+        """Waits until the store has all that rounds have written. Raises StoreError."""
         for gatherer in self._gatherers():
             gatherer.stored()
-        return events
+        writing, self._writing = self._writing, []
+        for rows in writing:
+            rows.result()
 
     def _begin_gathering(self, plan: Plan) -> None:
         """Shadow pairs are gathered as users' calls, apart from them, wherever there are shadow calls or gates for them."""
@@ -197,29 +212,39 @@ class Judge:
             shadows.load()
             self._shadows = shadows
 
-    def _gather(self, plan: Plan, now: int) -> bool:
-        """A step on with both; whether there is more to read. Raises OvertakenError."""
+    def _ask(self) -> list[Asked[Any]]:
+        """What each gatherer has to take in next. Raises OvertakenError."""
         progress = self._look()
-        step = self._gathering().step(plan, now, progress)
+        return [gatherer.ask(progress) for gatherer in self._gatherers()]
+
+    def _gather(self, plan: Plan, now: int, asked: list[Asked[Any]]) -> None:
+        """Some steps on with both, while there is more to read. Raises OvertakenError."""
+        self._step(plan, now, asked)
+        for _ in range(STEPS - 1):
+            if not any(answer.more for answer in asked):
+                break
+            asked = self._ask()
+            self._step(plan, now, asked)
+
+    def _step(self, plan: Plan, now: int, asked: list[Asked[Any]]) -> None:
+        step = self._gathering().step(plan, now, asked[0])
         units, failures = (_by_workload(found) for found in (step.units, step.failures))
         for pair in self._pairs.values():
             pair.units += pair.among(units[pair.epoch.workload], plan)
             pair.failures += pair.among(failures[pair.epoch.workload], plan)
         if self._shadows is None:
-            return step.more
-        theirs = self._shadows.step(plan, now, progress)
+            return
+        theirs = self._shadows.step(plan, now, asked[1])
         for pair in self._pairs.values():
             pair.shadows += pair.among_shadows(theirs.units, plan)
-        return step.more or theirs.more
 
     def _gatherers(self) -> list[Gatherer[Any, Any]]:
         return [g for g in (self._gatherer, self._shadows) if g is not None]
 
     def _look(self) -> Progress:
         """How far things are, and that all batches are still ours. Raises OvertakenError."""
+        self.settle()
         gatherers = self._gatherers()
-        for gatherer in gatherers:
-            gatherer.stored()
         newest = {g.source.kept: g.batch.number for g in gatherers}
         progress = store.read_progress(self.client, self.cluster, self.topic, newest)
         for gatherer in gatherers:
@@ -234,8 +259,8 @@ class Judge:
         """Stores what rounds have written, once it is sure that the batches it rests on are ours."""
         self._look()
         for table, found in self._rows.items():
-            store.insert_rows(self.client, table, found)
-        self._rows.clear()
+            self._writing.append(self._beside.submit(store.insert_rows, self.client, table, found))
+        self._rows = defaultdict(list)
         self._written_at = now
 
     def _gathering(self) -> Gatherer[Arrival, Unit]:
@@ -342,8 +367,8 @@ class Judge:
 
     # Verdicts
 
-    def _turn(self, now: int) -> list[Pair]:
-        """The pairs to be judged in this tick: those with evidence that waits, the longest first."""
+    def _turn(self, now: int, at_most: int) -> list[Pair]:
+        """The pairs to be judged now: those with evidence that waits, the longest first."""
         if not self._gathering().complete_to:
             return []  # a moment after the start: too early to say that anything is missing
         due = [
@@ -351,7 +376,14 @@ class Judge:
             for pair in self._pairs.values()
             if pair.units or pair.failures or pair.shadows or now - pair.judged_at >= AGAIN_MS
         ]
-        return sorted(due, key=lambda pair: (pair.judged_at, pair.key))[:PAIRS_AT_ONCE]
+        return sorted(due, key=lambda pair: (pair.judged_at, pair.key))[:at_most]
+
+    def _take_turns(self, plan: Plan, in_force: Plan, pairs: list[Pair], now: int) -> list[Event]:
+        events: list[Event] = []
+        for pair in pairs:
+            self._fold(pair, now)
+            events += self._judge(plan, in_force, pair, now)
+        return events
 
     def _fold(self, pair: Pair, now: int) -> None:
         failures = pair.failures_by(self._gathering().complete_to)
@@ -428,11 +460,14 @@ class Judge:
         known = [mark for mark in marks if mark is not None]
         return min(known) if len(known) == len(marks) else None
 
-    def _look_at_account(self, plan: Plan, now: int) -> None:
+    def _count(self, now: int) -> list[Future[store.Account]]:
+        """The account, asked for beside all else; nothing if it was looked at a moment ago."""
         if now - self._account_at < ACCOUNT_MS:
-            return
+            return []
         self._account_at = now
-        account = store.read_account(self.client, self.cluster)
+        return [self._beside.submit(store.read_account, self.client, self.cluster)]
+
+    def _look_at_account(self, plan: Plan, account: store.Account, now: int) -> None:
         self._sent.append((now, account.sent))
         while now - self._sent[0][0] > SENT_MS and len(self._sent) > 1:
             self._sent.popleft()

@@ -95,7 +95,9 @@ class World:
         self.now += later
         ends = {(self.settings.calls_topic, 0): (0, self.offset)}
         service.insert_partition_ends(self.client, "k", ends, self.now)
-        return judge.tick(self.plan, self.now)
+        events = judge.tick(self.plan, self.now)
+        judge.settle()
+        return events
 
     def shown(self) -> dict[str, Any]:
         (found,) = rows(self.client, "SELECT * FROM v_verdicts")
