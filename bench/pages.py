@@ -4,15 +4,11 @@ Queries are timed as the pages send them, while each page runs without a browser
 time of the engine, which other work on the machine hardly changes. Paint and switch are timed in Chromium.
 """
 
-import asyncio
 import os
 import statistics
-import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,35 +16,24 @@ from playwright.sync_api import Page, sync_playwright
 from test_dashboard_browser import APP, ARGUMENTS, CHROMIUM, PAGES
 
 from bench.large_store import large_store
+from bench.servers import clickhouse, server, used_ms
 from pipeline import net
 from pipeline.embedded.ports import free_port
-from pipeline.embedded.supervisor import http_ready
 from pipeline.settings import Settings
 
 CALLS = 20_000_000
 ROUNDS = 5
 RANGES = ("15m", "24h", "7d", "all")
 SHOWN = 12  # queries named in the results, the slowest first
-TICK_MS = 1000 / os.sysconf("SC_CLK_TCK")
 
 
 def run(calls: int = CALLS) -> dict[str, float]:
     """Milliseconds of the queries, seconds of first paint and page switch."""
-    with TemporaryDirectory() as folder, _store(Path(folder)) as (url, engine):
+    with TemporaryDirectory() as folder, clickhouse(Path(folder)) as (url, engine):
         started = time.perf_counter()
         with large_store(url, calls) as settings:
             filled = {"calls": calls, "seconds to fill": round(time.perf_counter() - started)}
             return filled | _queries(settings, engine) | _browser(settings)
-
-
-@contextmanager
-def _store(folder: Path) -> Iterator[tuple[str, int]]:
-    """Address and process id of an engine of its own."""
-    port = free_port(28123)
-    argv = [sys.executable, "-m", "pipeline.embedded.clickhouse", "--port", str(port)]
-    url = f"http://127.0.0.1:{port}"
-    with _process([*argv, "--data", str(folder)], f"{url}/ping", {}) as engine:
-        yield url, engine
 
 
 def _queries(settings: Settings, engine: int) -> dict[str, float]:
@@ -71,11 +56,11 @@ def _queries(settings: Settings, engine: int) -> dict[str, float]:
     ask, current = queries.rows, [""]
 
     def timed(client, sql, parameters=None):
-        started, used = time.perf_counter(), _used_ms(engine)
+        started, used = time.perf_counter(), used_ms(engine)
         found = ask(client, sql, parameters)
         name = f"{named[sql]} ({current[0]})"
         clock[name].append((time.perf_counter() - started) * 1000)
-        processor[name].append(_used_ms(engine) - used)
+        processor[name].append(used_ms(engine) - used)
         return found
 
     queries.rows = net.rows = timed
@@ -104,12 +89,6 @@ def _queries(settings: Settings, engine: int) -> dict[str, float]:
     }
 
 
-def _used_ms(pid: int) -> float:
-    """Processor time that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) * TICK_MS
-
-
 def _browser(settings: Settings) -> dict[str, float]:
     """Seconds to the first figures of Live, and from a click on another page to its figures."""
     port = free_port(18600)
@@ -121,7 +100,7 @@ def _browser(settings: Settings) -> dict[str, float]:
     paints: list[float] = []
     switches: dict[str, list[float]] = defaultdict(list)
     with (
-        _process(argv, f"http://127.0.0.1:{port}/_stcore/health", env),
+        server(argv, f"http://127.0.0.1:{port}/_stcore/health", env),
         sync_playwright() as driver,
     ):
         chromium = driver.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
@@ -144,20 +123,3 @@ def _until(page: Page, path: str, act) -> float:
     act()
     page.locator(PAGES[path]).first.wait_for(timeout=60_000)
     return time.perf_counter() - started
-
-
-@contextmanager
-def _process(argv: list[str], health: str, env: dict[str, str]) -> Iterator[int]:
-    """A server until the block ends: its process id."""
-    with subprocess.Popen(argv, env={**os.environ, **env}, stderr=subprocess.DEVNULL) as process:
-        try:
-            asyncio.run(_up(health))
-            yield process.pid
-        finally:
-            process.terminate()
-
-
-async def _up(url: str) -> None:
-    async with asyncio.timeout(120):
-        while not await http_ready(url):  # noqa: ASYNC110
-            await asyncio.sleep(0.2)

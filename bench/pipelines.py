@@ -23,8 +23,8 @@ from aiokafka import AIOKafkaProducer
 from kafka_brokers import apache, embedded, running
 
 from bench.records import demo_lines, demo_rules
+from bench.servers import clickhouse
 from pipeline.embedded.ports import free_port
-from pipeline.embedded.supervisor import http_ready
 from pipeline.kafka import FORMAT_HEADER, batches, ensure_topics
 from pipeline.settings import Settings
 from pipeline.store.connect import Client, connect
@@ -96,16 +96,10 @@ def servers(broker: str, folder: Path) -> Iterator[Settings]:
         kafka = up.enter_context(
             running(apache(folder / "kafka", ()) if broker == "apache" else embedded())
         )
-        port = free_port(28123)
-        argv = [sys.executable, "-m", "pipeline.embedded.clickhouse"]
-        engine = subprocess.Popen(
-            [*argv, "--port", str(port), "--data", str(folder / "clickhouse")]
-        )
-        up.callback(engine.terminate)
-        asyncio.run(_until_up(port))
+        url, _ = up.enter_context(clickhouse(folder / "clickhouse"))
         yield replace(
             Settings(), data=folder, plan=folder / "plan.yml", kafka=kafka.address, partitions=PARTITIONS,
-            clickhouse_url=f"http://127.0.0.1:{port}",
+            clickhouse_url=url,
         )  # fmt: skip
 
 
@@ -195,8 +189,3 @@ def _wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes],
         assert process.poll() is None, log.read_text(errors="replace")[-3000:]
         assert time.monotonic() < deadline, "the contender takes too long"
         time.sleep(0.3)
-
-
-async def _until_up(port: int) -> None:
-    while not await http_ready(f"http://127.0.0.1:{port}/ping"):  # noqa: ASYNC110
-        await asyncio.sleep(0.1)

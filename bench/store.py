@@ -1,15 +1,12 @@
 """How many calls a second one worker scores and stores in the embedded engine, both on this machine."""
 
-import asyncio
-import subprocess
-import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.records import NOW_MS, demo_lines, demo_rules
-from pipeline.embedded.ports import free_port
-from pipeline.embedded.supervisor import http_ready
+from bench.servers import clickhouse
 from pipeline.intake import Intake, Message
 from pipeline.settings import Settings
 from pipeline.store.connect import connect
@@ -28,25 +25,13 @@ def run() -> dict[str, float]:
         Message(n, NOW_MS, b"\n".join(lines[start : start + CALLS_A_MESSAGE]))
         for n, start in enumerate(starts)
     ]
-    with TemporaryDirectory() as folder:
-        port = free_port(28123)
-        settings = replace(Settings(), clickhouse_url=f"http://127.0.0.1:{port}")
-        argv = [sys.executable, "-m", "pipeline.embedded.clickhouse"]
-        with subprocess.Popen([*argv, "--port", str(port), "--data", folder]) as engine:
-            try:
-                asyncio.run(_until_up(port))
-                migrate(settings, rules.catalog)
-                with connect(settings) as client:
-                    intake = Intake(client, "bench", "bench", 10_000, 200_000)
-                    started = time.perf_counter()
-                    intake.store("llm.calls", 0, messages, rules, lambda: True)
-                    seconds = time.perf_counter() - started
-                    assert client.command("SELECT count() FROM calls") == CALLS
-            finally:
-                engine.terminate()
+    with TemporaryDirectory() as folder, clickhouse(Path(folder)) as (url, _):
+        settings = replace(Settings(), clickhouse_url=url)
+        migrate(settings, rules.catalog)
+        with connect(settings) as client:
+            intake = Intake(client, "bench", "bench", 10_000, 200_000)
+            started = time.perf_counter()
+            intake.store("llm.calls", 0, messages, rules, lambda: True)
+            seconds = time.perf_counter() - started
+            assert client.command("SELECT count() FROM calls") == CALLS
     return {"score and store, calls/s": round(CALLS / seconds)}
-
-
-async def _until_up(port: int) -> None:
-    while not await http_ready(f"http://127.0.0.1:{port}/ping"):  # noqa: ASYNC110
-        await asyncio.sleep(0.1)

@@ -7,10 +7,7 @@ store has all that it wrote, which a round without news leaves to the time befor
 should be busy.
 """
 
-import asyncio
 import statistics
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +16,8 @@ from tempfile import TemporaryDirectory
 import msgspec
 
 from bench.records import NOW_MS
+from bench.servers import clickhouse, used_ms
 from pipeline.catalog import load_catalog
-from pipeline.embedded.ports import free_port
-from pipeline.embedded.supervisor import http_ready
 from pipeline.judging import Judge
 from pipeline.settings import Settings
 from pipeline.store import service
@@ -39,19 +35,12 @@ CALLS = 200
 
 def run() -> dict[str, float]:
     """Median and 95th percentile of a round, and until all is stored, milliseconds; processor time of judge and engine."""
-    with TemporaryDirectory() as folder:
-        port = free_port(28123)
-        settings = replace(Settings(), clickhouse_url=f"http://127.0.0.1:{port}")
-        argv = [sys.executable, "-m", "pipeline.embedded.clickhouse"]
-        with subprocess.Popen([*argv, "--port", str(port), "--data", folder]) as engine:
-            try:
-                asyncio.run(_until_up(port))
-                migrate(settings, load_catalog())
-                with connect(settings) as client:
-                    _fill(client)
-                    rounds = _rounds(client, Path(folder) / "plan.yml", engine.pid)
-            finally:
-                engine.terminate()
+    with TemporaryDirectory() as folder, clickhouse(Path(folder) / "data") as (url, engine):
+        settings = replace(Settings(), clickhouse_url=url)
+        migrate(settings, load_catalog())
+        with connect(settings) as client:
+            _fill(client)
+            rounds = _rounds(client, Path(folder) / "plan.yml", engine)
     what = f"judge's round, 100 pairs, {UNITS:,} conversations"
     took, stored, own, store = ([part[i] for part in rounds] for i in range(4))
     return {
@@ -124,7 +113,7 @@ def _rounds(
         offset += CALLS // 10
         now += 2000
         service.insert_partition_ends(client, "k", {("llm.calls", 0): (0, offset)}, now)
-        started, own, store = time.perf_counter(), time.process_time(), _processor_ms(engine)
+        started, own, store = time.perf_counter(), time.process_time(), used_ms(engine)
         judge.tick(plan, now)
         told = time.perf_counter()
         judge.settle()
@@ -132,18 +121,7 @@ def _rounds(
         if number >= WARM_UP:
             rounds.append((
                 (told - started) * 1000, (stored - started) * 1000, (own_after - own) * 1000,
-                _processor_ms(engine) - store,
+                used_ms(engine) - store,
             ))  # fmt: skip
     assert client.command("SELECT count() FROM units") > UNITS
     return rounds
-
-
-def _processor_ms(pid: int) -> float:
-    """Processor time a process has taken, in steps of 10 ms."""
-    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-    return (int(user) + int(system)) * 10.0
-
-
-async def _until_up(port: int) -> None:
-    while not await http_ready(f"http://127.0.0.1:{port}/ping"):  # noqa: ASYNC110
-        await asyncio.sleep(0.1)
