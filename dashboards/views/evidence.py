@@ -20,13 +20,14 @@ VERDICTS = {  # tone and mark: never colour alone; the worst first
     "HOLD": ("warn", "■"),
     "PROMOTE": ("good", "▲"),
 }
+MARKS = VERDICTS | {"BEHIND": ("warn", "■"), "NO_OWNER": ("warn", "○")}  # what else is in the way
 STATES = {"passed": ("good", "▲"), "open": ("warn", "■"), "harmed": ("bad", "▼"), "no_data": ("plain", "○")}  # fmt: skip
 LEFT, RIGHT = -1.5, 2.5  # the ends of the line a gate is drawn on, in margins
 
 
 def verdict_pill(verdict: str) -> Markup:
-    """A verdict as shape, word and colour."""
-    tone, mark = VERDICTS.get(verdict, ("plain", "○"))
+    """A verdict, or what else is in the way, as shape, word and colour."""
+    tone, mark = MARKS.get(verdict, ("plain", "○"))
     return PILL.format(tone + " bare", f"{mark} {term('verdict', verdict)}")
 
 

@@ -17,7 +17,7 @@ from pipeline.verdicts.plan import Plan
 
 MOST = 40
 HEIGHT = 310
-ENTRY = Markup('<li class="{}"><time>{}</time>{}<span>{}</span>{}</li>')
+ENTRY = Markup('<li class="{}"><time>{}</time>{}<span class="clamped" title="{}">{}</span>{}</li>')
 ACKNOWLEDGED = Markup('<small class="ack">✓ {}</small>')
 OWN = {"event_id", "at", "kind", "workload", "provider"}
 TONES = {"stage_changed": "plain", "verdict": "warn", "incident": "bad", "alert": "bad", "drift_alarm": "bad", "resolved": "good"}  # fmt: skip
@@ -46,8 +46,8 @@ def _entry(event: dict[str, Any], seen: dict[str, str]) -> Markup:
     tone = VERDICT_TONES.get(str(event.get("verdict")), TONES.get(kind, "plain"))
     by = event["event_id"] in seen
     note = ACKNOWLEDGED.format(seen.get(event["event_id"]) or t("live.acknowledged")) if by else ""
-    when = show.moment(event["at"], viewer_offset())[5:]
-    return ENTRY.format("seen" if by else "", when, PILL.format(tone, kind_name(event)), words(event), note)  # fmt: skip
+    when, told = show.moment(event["at"], viewer_offset())[5:], words(event)
+    return ENTRY.format("seen" if by else "", when, PILL.format(tone, kind_name(event)), told, told, note)  # fmt: skip
 
 
 def kind_name(event: dict[str, Any]) -> str:

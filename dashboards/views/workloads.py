@@ -10,6 +10,7 @@ from markupsafe import Markup
 from dashboards import ahead, charts, markup, show
 from dashboards.markup import BAR, SMALL, joined
 from dashboards.names import candidate_name, side_name, sides
+from dashboards.queries import RANGES
 from dashboards.verdicts import Verdict
 from dashboards.views.evidence import VERDICTS, drift_note, name_of, verdict_pill
 from dashboards.views.money import beside, saved, span
@@ -87,10 +88,10 @@ def _line(
 
 def _said(plan: Plan, verdict: Verdict) -> Markup:
     """A candidate's verdict and why."""
-    who = candidate_name(plan, verdict, language())
-    return Markup('<div class="said">{}<b>{}</b><small>{}</small>{}</div>').format(
-        verdict_pill(verdict.verdict), who, verdict.reason(language()), drift_note(verdict)
-    )
+    who, why = candidate_name(plan, verdict, language()), verdict.reason(language())
+    return Markup(
+        '<div class="said">{}<b>{}</b><small class="clamped" title="{}">{}</small>{}</div>'
+    ).format(verdict_pill(verdict.verdict), who, why, why, drift_note(verdict))
 
 
 def _next(plan: Plan, work: Workload, verdicts: list[Verdict], at: int) -> tuple[str, str]:
@@ -158,7 +159,7 @@ def workload_rows(
 def blockers(
     plan: Plan, now: datetime, actual: Mapping[str, float], verdicts: Sequence[Verdict]
 ) -> list[tuple[str, str, str, str]]:
-    """What is in the way, worst first: kind, whom it is about, why, and the ask; all from the data."""
+    """What is in the way, worst first: kind (a verdict, BEHIND or NO_OWNER), whom it is about, why, and the ask; all from the data."""
     found: list[tuple[str, str, str, str]] = []
     for v in sorted(
         verdicts, key=lambda v: list(VERDICTS).index(v.verdict) if v.verdict in VERDICTS else 9
@@ -180,20 +181,21 @@ def blockers(
             found.append(
                 (v.verdict, about, v.reason(language()), t("rollout.ask.PROMOTE", owner=owner))
             )
+    at = utc_ms(now)
     for key, work in plan.workloads.items():
-        name, gap = named(work.name, key), planned_at(work, utc_ms(now)) - actual.get(key, 0.0)
-        if key in actual and gap > BEHIND:
-            found.append(
-                (
-                    "HOLD",
-                    name,
-                    t("rollout.behind", gap=show.percent(gap, 0)),
-                    t("rollout.ask.behind"),
-                )
-            )
+        name, gap = named(work.name, key), planned_at(work, at) - actual.get(key, 0.0)
+        if key in actual and gap > BEHIND and not _just_begun(work, at):
+            why = t("rollout.behind", gap=show.percent(gap, 0))
+            found.append(("BEHIND", name, why, t("rollout.ask.behind")))
         if not work.owner:
-            found.append(("HOLD", name, t("rollout.no_owner"), t("rollout.ask.owner")))
+            found.append(("NO_OWNER", name, t("rollout.no_owner"), t("rollout.ask.owner")))
     return found
+
+
+def _just_begun(work: Workload, at: int) -> bool:
+    """True while the stage in force is younger than the time over which the actual share is taken."""
+    stage = work.stage_at(at)
+    return stage is not None and at - stage.starts_ms < 1000 * RANGES["15m"]
 
 
 def show_blockers(found: list[tuple[str, str, str, str]]) -> None:
