@@ -1,19 +1,22 @@
-"""The judging worker is killed in the midst of the traffic: another one judges on, from the same evidence."""
+"""The judging worker is killed in the midst of the traffic: another one judges on, from the same evidence, shadow pairs too."""
 
 import asyncio
 import itertools
 import json
 from contextlib import ExitStack
 
+import msgspec
 import pytest
 from workers import KILL, live_record, producing, until, worker
 
+from pipeline.calls import Arm
+from pipeline.formats.cutover import Record
 from pipeline.plan_file import load_plan
 from pipeline.settings import Settings
 from pipeline.store import verdicts as stored
 from pipeline.store.connect import Client, rows
 from pipeline.verdict_commands import verdicts_of
-from pipeline.verdicts.units import write_units
+from pipeline.verdicts.units import write_pairs, write_units
 
 PLAN = """
 migration: Takeover
@@ -24,12 +27,14 @@ endpoints:
 workloads:
   support:
     name: {en: Support}
+    shadow: {share: 1, baseline_share: 1, budget_per_day: 9}
     stages: [{name: half, from: 2026-01-01T00:00:00Z, shares: {kimi: 0.5}}]
 gates:
   idle_minutes: 0.05
   horizon: {conversations: 20, final_days: 0}
   failure: {margin: 0.2}
   score: {margin: 0.2}
+  pairs: {failure: {margin: 0.2}, score: {margin: 0.2}, disagreement: {margin: 0.2}}
 """
 NAMES = ("log_e_promote", "log_e_rollback", "estimate", "lower", "upper")
 
@@ -43,6 +48,27 @@ def conversation(number: int):
         f"call-{number:05}", conversation_id=f"c{number:05}", arm="candidate" if theirs else "baseline",
         stage="half", share=0.5, **fields, **failed,
     )  # fmt: skip
+
+
+def mirrored(user: Record, number: int) -> list[Record]:
+    """The baseline's calls are mirrored to the candidate, two of three to the baseline too; some answers differ."""
+    if number % 2 == 1:
+        return []
+    say = "It arrives tomorrow." if number % 4 else "Tomorrow."
+    response = json.loads(user.response) | {"content": [{"type": "text", "text": say}]}
+    again = {"arm": "shadow", "shadow_of": user.call_id, "twin": user, "stage": "", "share": None}
+    told = [
+        again
+        | {"mirrored_to": Arm.CANDIDATE, "provider": "moonshot", "host": "api.moonshot.ai"}
+        | {"response": json.dumps(response) if number % 10 else "{}"}
+        | {"http_status": 200 if number % 10 else 503}
+    ]
+    if number % 3:
+        told.append(again | {"mirrored_to": Arm.BASELINE})
+    return [
+        msgspec.structs.replace(user, call_id=f"{user.call_id}-{to}", **changes)
+        for to, changes in enumerate(told)
+    ]
 
 
 @pytest.mark.parametrize("kafka", ["embedded"], indirect=True)
@@ -66,14 +92,18 @@ async def test_another_worker_judges_on_to_the_bit_when_the_judge_is_killed(
 
             async def talk() -> None:
                 while True:
-                    producer.put(conversation(next(numbers)))
+                    number = next(numbers)
+                    producer.put(user := conversation(number))
+                    for shadow in mirrored(user, number):
+                        producer.put(shadow)
                     await asyncio.sleep(0.03)
 
             talking = asyncio.create_task(talk())
             try:
 
                 async def judged() -> bool:
-                    return int(await ask("SELECT sum(units_candidate) FROM v_verdicts") or 0) > 20
+                    least = "SELECT least(sum(units_candidate), sum(pairs)) FROM v_verdicts"
+                    return int(await ask(least) or 0) > 20
 
                 await until(judged, *workers.values())
                 writer = str(await ask("SELECT writer FROM units ORDER BY batch DESC LIMIT 1"))
@@ -83,7 +113,8 @@ async def test_another_worker_judges_on_to_the_bit_when_the_judge_is_killed(
 
                 async def taken_over() -> bool:
                     port = survivor.settings.worker_port
-                    sql = f"SELECT count() FROM units WHERE position(writer, ':{port}/') > 0"
+                    theirs = f"WHERE position(writer, ':{port}/') > 0"
+                    sql = f"SELECT least((SELECT count() FROM units {theirs}), (SELECT count() FROM paired_units {theirs}))"
                     return int(await ask(sql)) > 20
 
                 await until(taken_over, survivor)
@@ -92,17 +123,26 @@ async def test_another_worker_judges_on_to_the_bit_when_the_judge_is_killed(
         produced = next(numbers)
 
         async def all_said() -> bool:
-            said = "SELECT sum(units_baseline + units_candidate) FROM v_verdicts"
-            return int(await ask(said) or 0) == produced
+            said = "SELECT sum(units_baseline + units_candidate + pairs) FROM v_verdicts"
+            return int(await ask(said) or 0) == produced + (produced + 1) // 2
 
         await until(all_said, survivor)
 
     units = stored.read_units(store, "support")
     assert [unit.conversation_id for unit in units] == [f"c{n:05}" for n in range(produced)]
     assert sum(unit.failed_at is not None for unit in units) == len(range(1, produced, 18)) > 3
-    (shown,) = rows(store, "SELECT units_baseline, units_candidate, gates FROM v_verdicts")
-    (again,) = verdicts_of(load_plan(settings.plan), write_units(units))["verdicts"]
-    assert again["units_candidate"] == shown["units_candidate"]
+    pairs = stored.read_pairs(store, "support")
+    assert [pair.conversation_id for pair in pairs] == [f"c{n:05}" for n in range(0, produced, 2)]
+    assert [pair.noise is not None for pair in pairs] == [n % 3 > 0 for n in range(0, produced, 2)]
+    (shown,) = rows(store, "SELECT units_candidate, pairs, gates FROM v_verdicts")
+    files = write_units(units), write_pairs(pairs)
+    (again,) = verdicts_of(load_plan(settings.plan), *files)["verdicts"]
+    assert [again[n] for n in ("units_candidate", "pairs")] == [
+        shown["units_candidate"],
+        len(pairs),
+    ]
+    assert shown["pairs"] == len(pairs)
     told = {gate["gate"]: gate for gate in json.loads(shown["gates"])}
+    assert {"pair:failure", "pair:score", "pair:disagreement"} < told.keys()
     for gate in again["gates"]:
         assert {n: gate[n] for n in NAMES} == {n: told[gate["gate"]][n] for n in NAMES}

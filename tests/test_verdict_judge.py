@@ -2,7 +2,7 @@
 
 import random
 from decimal import Decimal
-from math import log
+from math import log, pi
 
 import msgspec
 import numpy as np
@@ -23,7 +23,9 @@ from pipeline.verdicts.gates import (
     PointsGate,
     SuccessCostGate,
 )
+from pipeline.verdicts.integrity import Split
 from pipeline.verdicts.judge import GateState, Outcome, State, fold, start, thresholds
+from pipeline.verdicts.state import Latch
 from pipeline.verdicts.units import Pair, failures_of
 
 LOOSE = Gates(
@@ -213,6 +215,19 @@ def test_a_split_other_than_declared_blocks() -> None:
     assert verdict(state).outcome is Outcome.BLOCKED
 
 
+def test_evidence_on_the_split_is_kept_over_the_steps_of_a_ramp() -> None:
+    """The product of the phases', each against its own share: 60 of 100 at 0.5 twice over are more than once."""
+    whole, parts = Split(), []
+    for share, of_candidate in ((0.1, 20), (0.5, 60), (0.1, 20)):
+        part = Split()
+        for i in range(100):
+            for split in (whole, part):
+                split.add(i < of_candidate, share)
+        parts.append(part.log_e)
+    assert parts[0] == parts[2] > 0
+    assert whole.log_e == pytest.approx(sum(parts))
+
+
 def test_scores_missing_in_one_arm_block_unless_the_worst_case_passes() -> None:
     def units(missing: float, margin: float) -> State:
         gates = msgspec.structs.replace(LOOSE, score=PointsGate(margin=margin))
@@ -282,11 +297,35 @@ def test_what_goes_on_as_before_raises_no_drift_alarm() -> None:
 
 def test_rollback_is_shared_out_over_gates_and_starts_are_charged() -> None:
     one = Gates(score=None, failure=FailureGate(harm_ratio=None))
-    assert thresholds(begin(one)).rollback < thresholds(begin(Gates())).rollback
-    assert thresholds(begin(one)).promote == thresholds(begin(Gates())).promote
-    assert thresholds(begin(one, epoch=2)).promote > thresholds(begin(one, epoch=1)).promote
-    strict = msgspec.structs.replace(one, alpha=Alpha(promote=0.001))
-    assert thresholds(begin(strict)).promote > thresholds(begin(one)).promote
+    limited = Gates(failure=FailureGate(limit=0.2))
+    paired = msgspec.structs.replace(one, pairs=PairGates(score=PointsGate(margin=0.1)))
+    # The blocks' failures; those and the score, and whose failures are, in both orders; a limit too; pairs.
+    for gates, harms in ((one, 1), (Gates(), 4), (limited, 5), (paired, 2)):
+        for epoch in (1, 2, 5):
+            charged = 6 / (pi * epoch) ** 2  # of all that may ever be started: they sum to 1
+            wanted = thresholds(begin(gates, epoch))
+            assert wanted.rollback == pytest.approx(log(harms / (charged * 0.01)))
+            assert wanted.promote == pytest.approx(log(1 / (charged * 0.05)))
+    strict = thresholds(begin(msgspec.structs.replace(one, alpha=Alpha(promote=0.001))))
+    assert strict.promote == pytest.approx(log(pi**2 / 6 / 0.001))
+
+
+def test_too_many_failures_at_all_are_a_rollback_though_the_baseline_has_as_many() -> None:
+    gates = Gates(failure=FailureGate(margin=0.05, limit=0.1), score=None)
+    assert verdict(fold(begin(gates), traffic(1000, failing=(0.08, 0.08)))).outcome is not Outcome.ROLLBACK  # fmt: skip
+    state = fold(begin(gates), traffic(1000, failing=(0.3, 0.3)))
+    said = verdict(state)
+    assert (said.outcome, [reason.code for reason in said.reasons]) == (Outcome.ROLLBACK, ["over_limit"])  # fmt: skip
+    unlimited = Gates(failure=FailureGate(margin=0.05), score=None)
+    assert verdict(fold(begin(unlimited), traffic(1000, failing=(0.3, 0.3)))).outcome is not Outcome.ROLLBACK  # fmt: skip
+
+
+def test_a_gate_stays_passed_until_half_of_its_evidence_is_gone() -> None:
+    latch, times = Latch(), list(range(1, 8))
+    latch.follow(np.array([1.0, 3.9, 4.0, 3.0, 2.0, 1.9, 3.9]), times, 4.0)
+    assert (latch.since, latch.was) == (None, 6)
+    latch.follow(np.array([4.1, 2.1]), [8, 9], 4.0)
+    assert (latch.since, latch.was) == (8, 6)
 
 
 def test_cheaper_passes_dearer_holds_and_neither_rolls_back() -> None:
