@@ -53,10 +53,12 @@ clean: ## remove the virtual environment and the data of the one-machine service
 	@touch $@
 
 .venv/runtime: .venv/python requirements.lock
+	@echo "Installing into .venv: about 1.5 GB, a minute or more ..."
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .venv/dev: .venv/runtime requirements-dev.lock
+	@echo "Installing what tests need into .venv ..."
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@

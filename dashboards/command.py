@@ -1,13 +1,14 @@
 """`cutover dashboard`: runs the pages with Streamlit."""
 
+import logging
 import sys
 from importlib import import_module
-from ipaddress import ip_address
 from pathlib import Path
 
 from streamlit.web.cli import main as streamlit
 
 from dashboards import access
+from pipeline.embedded.ports import check_address, is_loopback
 from pipeline.settings import Settings, SettingsError
 
 APP = Path(__file__).parent / "app.py"
@@ -16,11 +17,13 @@ APP = Path(__file__).parent / "app.py"
 def run_dashboard(settings: Settings) -> int:
     """Serves the pages until it is stopped. Raises SettingsError if others could see them without a token."""
     guarded = settings.dashboard_token or access.signs_in()
-    if not guarded and not ip_address(settings.dashboard_host).is_loopback:
+    if not guarded and not is_loopback(settings.dashboard_host):
         raise SettingsError(
             f"CUTOVER_DASHBOARD_TOKEN is not set: {settings.dashboard_host} is open to others; "
             "set a token, let people sign in ([auth] in .streamlit/secrets.toml), or bind to 127.0.0.1"
         )
+    check_address(settings.dashboard_host, settings.dashboard_port, "CUTOVER_DASHBOARD_PORT")
+    logging.getLogger("streamlit.runtime.caching").setLevel(logging.ERROR)  # there is no page yet
     for page in ("live", "compare", "rollout", "calls", "pipeline"):
         import_module(f"dashboards.views.{page}")  # now, and not while the first visitor waits
     sys.argv = [

@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterator
 
 from pipeline.catalog import load_catalog
-from pipeline.kafka import KafkaError, cluster_id, missing_topics
+from pipeline.kafka import KafkaError, cluster_id, missing_topics, why_not
 from pipeline.plan_file import load_plan
 from pipeline.settings import Settings, SettingsError
-from pipeline.store.connect import StoreError, connect
+from pipeline.store.connect import StoreError, connect, why_not_stored
 from pipeline.store.migrate import MigrationError, pending
 from pipeline.tap.grader import grader_of
 from pipeline.verdicts.plan import Plan, PlanError
@@ -64,7 +64,7 @@ async def _kafka(settings: Settings) -> str:
     try:
         cluster, missing = await cluster_id(settings), await missing_topics(settings)
     except (KafkaError, OSError) as error:
-        return f"{BAD} Kafka at {settings.kafka}: {error}; start it or set CUTOVER_KAFKA"
+        return f"{BAD} {why_not(settings, error)}"
     if missing:
         return f"{BAD} Kafka: no topics {', '.join(sorted(missing))}; run `cutover migrate`"
     return f"{GOOD} Kafka: cluster {cluster}"
@@ -76,8 +76,7 @@ def _clickhouse(settings: Settings) -> str:
             waiting = pending(client)
             version = client.server_version
     except (StoreError, MigrationError, OSError) as error:
-        first_line = str(error).splitlines()[0]
-        return f"{BAD} ClickHouse at {settings.clickhouse_url}: {first_line}"
+        return f"{BAD} {why_not_stored(settings, error)}"
     if waiting:
         return f"{BAD} ClickHouse: {len(waiting)} migrations are missing; run `cutover migrate`"
     return f"{GOOD} ClickHouse: {version}, database {settings.clickhouse_database}"

@@ -1,28 +1,37 @@
-"""The `cutover` command. Exit codes: 0 done, 1 the answer is no, 2 wrong use or wrong settings."""
+"""Watches LLM traffic move from one provider to others, live.
+
+Exit codes: 0 done, 1 the answer is no, 2 wrong use or wrong settings.
+"""
 
 import argparse
 import asyncio
 import logging
+import math
+import os
 import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 from pipeline.embedded.supervisor import ChildError
 from pipeline.evidence import EvidenceError
-from pipeline.kafka import KafkaError
+from pipeline.kafka import KafkaError, why_not
 from pipeline.reading import UnreadableFileError
 from pipeline.report.snapshot import SnapshotError
 from pipeline.settings import Settings, SettingsError
-from pipeline.store.connect import StoreError
+from pipeline.store.connect import StoreError, why_not_stored
 from pipeline.store.migrate import MigrationError
 from pipeline.store.versions import VersionTakenError
 from pipeline.verdict_commands import add_verdict_commands
 from pipeline.verdicts.plan import PlanError
 from pipeline.verdicts.units import UnitsError
 from pipeline.yamlfile import BadFile
+
+MOST_DAYS = 90  # of the demo's past
+SERVERS = {"demo", "up", "tap", "worker", "dashboard"}
 
 Command = Callable[[argparse.Namespace, Settings], int]
 
@@ -31,54 +40,71 @@ class UsageError(Exception):
     """Wrong use or wrong settings: one line for stderr, exit code 2."""
 
 
+WRONG_USE = (UsageError, SettingsError, PlanError, BadFile, UnitsError, EvidenceError)
+FAILURES = (
+    KafkaError, StoreError, ChildError, MigrationError, SnapshotError, VersionTakenError,
+    UnreadableFileError, OSError,
+)  # fmt: skip
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; see `cutover --help`."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    logging.getLogger("aiokafka").setLevel(logging.WARNING)  # it tells of every metadata change
+    for library in ("aiokafka", "clickhouse_connect", "urllib3"):
+        # Of a command that ends the answer says what went wrong; a server's log keeps how often.
+        level = logging.WARNING if options.name in SERVERS else logging.CRITICAL
+        logging.getLogger(library).setLevel(level)
+    settings = Settings()
     try:
+        settings = Settings.read()
         command: Command = options.command
-        return command(options, Settings.read())
-    except BrokenPipeError:
+        code = command(options, settings)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever read has enough; at the end Python would complain once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (UsageError, SettingsError, PlanError, BadFile, UnitsError, EvidenceError) as error:
+    except WRONG_USE as error:
         print(f"cutover: {error}", file=sys.stderr)
         return 2
-    except KafkaError as error:
-        print(f"cutover: Kafka is away: {error}; start it or set CUTOVER_KAFKA", file=sys.stderr)
-        return 1
-    except (
-        ChildError,
-        StoreError,
-        MigrationError,
-        SnapshotError,
-        VersionTakenError,
-        OSError,
-        UnreadableFileError,
-    ) as error:
-        print(f"cutover: {error}", file=sys.stderr)
+    except FAILURES as error:
+        print(f"cutover: {_told(error, settings)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
 
 
+def _told(error: Exception, settings: Settings) -> str:
+    if isinstance(error, KafkaError):
+        return why_not(settings, error)
+    if isinstance(error, StoreError):
+        return why_not_stored(settings, error)
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="cutover", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"cutover {version('cutover')}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def add(name: str, command: Command, help: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=help, description=help)
-        sub.set_defaults(command=command)
+        sub.set_defaults(command=command, name=name)
         return sub
 
     demo = add("demo", _demo, "the whole service on this machine, with live made-up traffic")
-    demo.add_argument("--seconds", type=float, help="stop after this long (default: at Ctrl-C)")
+    demo.add_argument("--seconds", type=_positive, help="stop after this long (default: at Ctrl-C)")
     demo.add_argument("--json", action="store_true", help="print one JSON object at the end")
-    demo.add_argument("--rate", type=float, default=45.0, help="calls per second (default 45)")
+    demo.add_argument("--rate", type=_positive, default=45.0, help="calls per second (default 45)")
     demo.add_argument("--seed", type=int, help="seed of everything made up (default: the time)")
-    demo.add_argument("--history", type=int, default=0, metavar="DAYS", help="days of made-up past")
+    demo.add_argument(
+        "--history", type=_days, default=0, metavar="DAYS", help="days of made-up past (default 0)"
+    )
     add("up", _up, "the whole service on this machine, for your own traffic")
     add("tap", _tap, "the recording proxy")
     add("worker", _worker, "the Faust worker")
@@ -120,10 +146,8 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
 
     again = add("reprice", _reprice, "reckon the costs of stored calls again with today's facts")
-    again.add_argument("--since", type=date.fromisoformat, required=True, metavar="DAY")
-    again.add_argument(
-        "--until", type=date.fromisoformat, metavar="DAY", help="not included (default: no end)"
-    )
+    again.add_argument("--since", type=_day, required=True, metavar="DAY", help="e.g. 2026-11-25")
+    again.add_argument("--until", type=_day, metavar="DAY", help="not included (default: no end)")
     again.add_argument("--provider", default="", help="its id (default: all)")
     again.add_argument("--apply", action="store_true", help="make the changes a new cost version")
     again.add_argument("--note", default="", help="why, kept with the version")
@@ -145,7 +169,9 @@ def _add_report(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> 
 
 def _replay_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", default="", help="the files' format (default: recognise it)")
-    parser.add_argument("--rate", type=float, help="records a second, at most (default: no limit)")
+    parser.add_argument(
+        "--rate", type=_positive, help="records a second, at most (default: no limit)"
+    )
     parser.add_argument("--resume", action="store_true", help="go on where it stopped before")
     parser.add_argument(
         "--dry-run", action="store_true", help="send nothing, say what it would bring"
@@ -189,10 +215,13 @@ def _tap(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _worker(options: argparse.Namespace, settings: Settings) -> int:
+    from pipeline.embedded.ports import check_address  # noqa: PLC0415
     from pipeline.kafka import cluster_id  # noqa: PLC0415
     from pipeline.worker import run  # noqa: PLC0415
 
-    run(settings, asyncio.run(cluster_id(settings)))
+    cluster = asyncio.run(cluster_id(settings))
+    check_address(settings.worker_host, settings.worker_port, "CUTOVER_WORKER_PORT")
+    run(settings, cluster)
     return 0
 
 
@@ -230,10 +259,14 @@ def _score(options: argparse.Namespace, settings: Settings) -> int:
     from pipeline.files import score_file  # noqa: PLC0415
 
     _check_format(options.format)
-    for file in _existing(options.files):
+    files, found = _existing(options.files), 0
+    for file in files:
         for line in score_file(file, options.format, options.plan):
             sys.stdout.buffer.write(line + b"\n")
-    return 0
+            found += 1
+    if not found:
+        print(f"cutover: no record in {', '.join(map(str, files))}", file=sys.stderr)
+    return 0 if found else 1
 
 
 def _formats(options: argparse.Namespace, settings: Settings) -> int:
@@ -254,8 +287,6 @@ def _replay(options: argparse.Namespace, settings: Settings) -> int:
     from pipeline.rules import load_rules  # noqa: PLC0415
 
     _check_format(options.format)
-    if options.rate is not None and options.rate <= 0:
-        raise UsageError("--rate: more than 0 records a second")
     files = _existing(options.files)
     if options.dry_run:
         found = summarise(files, load_rules(options.plan), options.format)
@@ -277,6 +308,10 @@ def _feedback(options: argparse.Namespace, settings: Settings) -> int:
     from pipeline.feedback import Feedback, rating_of  # noqa: PLC0415
     from pipeline.kafka import send  # noqa: PLC0415
 
+    if not options.call_id.strip():
+        raise UsageError(
+            "CALL_ID: the x-cutover-call-id of the answer, or its id on the Calls page"
+        )
     try:
         rating = rating_of(options.rating)
     except ValueError:
@@ -359,8 +394,13 @@ def _rejected(options: argparse.Namespace, settings: Settings) -> int:
     wanted = Wanted(options.since or BEGINNING, options.reason)
     with connect(settings) as client:
         if options.what == "list":
-            for row in (row for page in pages(client, wanted) for row in page):
-                print(as_json(row).decode() if options.json else line(row))
+            found = 0
+            for page in pages(client, wanted):
+                found += len(page)
+                for row in page:
+                    print(as_json(row).decode() if options.json else line(row))
+            if not found:
+                print("cutover: there is no such rejected record", file=sys.stderr)
             return 0
         done = asyncio.run(retry(settings, client, wanted, options.format))
     print(f"sent {done.records:,} records again for {done.rows:,} rejected ones")
@@ -371,8 +411,38 @@ def _rejected(options: argparse.Namespace, settings: Settings) -> int:
 
 def _moment(text: str) -> datetime:
     """A UTC time of ISO 8601; with another zone's offset it is converted."""
-    moment = datetime.fromisoformat(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise _wanted(text, "a day or time such as 2026-11-25 or 2026-11-25T08:00") from None
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise _wanted(text, "a day such as 2026-11-25") from None
+
+
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0
+    if not 0 < number < math.inf:
+        raise _wanted(text, "a number above 0")
+    return number
+
+
+def _days(text: str) -> int:
+    if not (text.isdigit() and int(text) <= MOST_DAYS):
+        raise _wanted(text, f"a number of days from 0 to {MOST_DAYS}")
+    return int(text)
+
+
+def _wanted(text: str, what: str) -> argparse.ArgumentTypeError:
+    return argparse.ArgumentTypeError(f"{text!r}: {what} is wanted")
 
 
 def _report(options: argparse.Namespace, settings: Settings) -> int:

@@ -51,7 +51,9 @@ def judged_by(client: Client, workload: str, candidate: str) -> tuple[Plan, Epoc
     epoch = store.read_epochs(client).get((workload, candidate))
     document = store.plan_in_force(client, workload, candidate)
     if epoch is None or document is None:
-        raise EvidenceError(f"no verdict on {workload}/{candidate}; `cutover check` may say why")
+        judged = ", ".join(f"{w}/{c}" for w, c in sorted(store.read_epochs(client)))
+        there = f"there are verdicts on {judged}" if judged else "there is none on anything yet"
+        raise EvidenceError(f"no verdict on {workload}/{candidate}; {there}")
     return check(msgspec.json.decode(document, type=Plan)), epoch
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # the producer also runs inside gateways, where nothing else 
 
 __all__ = [
     "CallProducer", "KafkaError", "calls_beyond", "cluster_id", "end_offsets", "ensure_topics",
-    "missing_topics", "send",
+    "missing_topics", "send", "why_not",
 ]  # fmt: skip
 
 log = logging.getLogger(__name__)
@@ -115,6 +115,13 @@ async def send(settings: Settings, topic: str, key: str, value: bytes) -> None:
         await producer.stop()
 
 
+def why_not(settings: Settings, error: Exception) -> str:
+    """What is the matter with Kafka, and the mend, in a sentence."""
+    away = isinstance(error, KafkaConnectionError | OSError)
+    what = "does not answer" if away else f"refuses: {error}"
+    return f"Kafka at {settings.kafka or 'no address'} {what}; start it or set CUTOVER_KAFKA"
+
+
 async def end_offsets(settings: Settings) -> dict[int, int]:
     """Partition of the calls topic → the offset its next message will get. Raises KafkaError."""
     consumer = _reader(settings)
@@ -190,7 +197,7 @@ class CallProducer:
         self._said_away_at = -math.inf
         self._work: list[asyncio.Task[None]] = []
         self._more = asyncio.Event()
-        self._keeping, self._sending = asyncio.Lock(), asyncio.Lock()
+        self._keeping, self._sending, self._connecting = (asyncio.Lock() for _ in range(3))
 
     @property
     def name(self) -> str:
@@ -228,8 +235,11 @@ class CallProducer:
 
     async def connect(self) -> None:
         """Connects if it is not connected. Raises KafkaError if Kafka is away."""
-        if self._producer:
-            return
+        async with self._connecting:  # else two that come at once make two connections
+            if not self._producer:
+                await self._connect()
+
+    async def _connect(self) -> None:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 self.counts.begin(await cluster_id(self._settings))
@@ -252,7 +262,8 @@ class CallProducer:
                 await self.flush()
                 await self.report()
         except (KafkaError, TimeoutError) as error:
-            log.warning("%d calls stay in the spool: %s", self.waiting, error or "no time left")
+            if self.waiting:
+                log.warning("%d calls stay in the spool: %s", self.waiting, error or "no time left")
         finally:
             self._cancel()
             await asyncio.gather(*self._work, return_exceptions=True)

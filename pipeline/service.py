@@ -15,7 +15,7 @@ from pipeline.embedded.ports import free_port
 from pipeline.embedded.supervisor import Child, http_ready, supervise, tcp_ready
 from pipeline.kafka import KafkaError, cluster_id, ensure_topics
 from pipeline.plan_file import load_plan, start_plan
-from pipeline.settings import Settings
+from pipeline.settings import Settings, SettingsError, variable
 from pipeline.store.connect import connect
 from pipeline.store.migrate import migrate
 
@@ -24,8 +24,8 @@ DRAIN_SECONDS = 6.0
 
 def on_free_ports(settings: Settings) -> Settings:
     """The settings with every port that is taken replaced by the next free one."""
-    kafka = free_port(int(settings.kafka.rpartition(":")[2]))
-    clickhouse = free_port(int(settings.clickhouse_url.rpartition(":")[2]))
+    kafka = free_port(_port(settings.kafka, 9092))
+    clickhouse = free_port(_port(settings.clickhouse_url.rstrip("/"), 8123))
     tap = free_port(settings.tap_port)
     worker = free_port(max(settings.worker_port, tap + 1))
     return replace(
@@ -37,6 +37,11 @@ def on_free_ports(settings: Settings) -> Settings:
         admin_port=settings.admin_port and free_port(max(settings.admin_port, worker + 1)),
         dashboard_port=free_port(settings.dashboard_port),
     )
+
+
+def _port(address: str, default: int) -> int:
+    port = address.rpartition(":")[2]
+    return int(port) if port.isdigit() else default
 
 
 def children(settings: Settings) -> list[Child]:
@@ -135,27 +140,49 @@ def _locked(lock: IO[str]) -> bool:
     return True
 
 
+def alone_in(folder: Path) -> IO[str]:
+    """Makes the folder this service's own for as long as the returned file is open.
+
+    Raises SettingsError if another service runs in it, OSError if it cannot be made.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = (folder / "running.lock").open("w")
+    if not _locked(lock):
+        lock.close()
+        raise SettingsError(
+            f"{folder}: another Cutover runs there; stop it, or set CUTOVER_DATA to another folder"
+        )
+    return lock
+
+
 async def run_up(settings: Settings) -> int:
-    """The service for the user's own traffic, until Ctrl-C. Raises ChildError, OSError, BadFile, PlanError."""
+    """The service for the user's own traffic, until Ctrl-C. Raises ChildError, OSError, SettingsError, BadFile, PlanError."""
     if start_plan(settings.plan):
         print(f"wrote {settings.plan}: every call goes where it went before, and is recorded")
     load_plan(settings.plan)
-    start = await next_to_start()
-    settings = on_free_ports(settings)
+    with alone_in(settings.data):
+        start = await next_to_start()
+        running = on_free_ports(settings)
 
-    async def body() -> None:
-        start.close()
-        print(welcome(settings), flush=True)
-        await asyncio.Event().wait()
+        async def body() -> None:
+            start.close()
+            print(welcome(running, settings), flush=True)
+            await asyncio.Event().wait()
 
-    await supervise(children(settings), settings.data, body)
+        await supervise(children(running), running.data, body)
     print("stopped")
     return 0
 
 
-def welcome(settings: Settings) -> str:
-    """What to open, and what to point clients at."""
+def welcome(settings: Settings, asked: Settings) -> str:
+    """What to open, what to point clients at, and where things are that are not where they were asked for."""
     tap = f"http://127.0.0.1:{settings.tap_port}"
+    moved = [
+        f"{variable(name)}={getattr(settings, name)}"
+        for name in ("plan", "kafka", "clickhouse_url")
+        if getattr(settings, name) != getattr(asked, name)
+    ]
+    elsewhere = f"  Other commands find it with\n    export {' '.join(moved)}\n\n" if moved else ""
     return f"""
   Cutover is running:  http://127.0.0.1:{settings.dashboard_port}
 
@@ -164,5 +191,5 @@ def welcome(settings: Settings) -> str:
     OPENAI_BASE_URL={tap}/v1
   and a client's calls count for a workload of the plan when its URL names it: {tap}/w/NAME
 
-  Logs and data are in {settings.data}/. Ctrl-C stops everything.
+{elsewhere}  Logs and data are in {settings.data}/. Ctrl-C stops everything.
 """

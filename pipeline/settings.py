@@ -8,6 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
+
+_AT_LEAST = {
+    "partitions": 1, "replication": 1, "batch_calls": 1, "batch_ms": 1, "recent_ids": 0, "spool_bytes": 0,
+    "judge_budget_usd": 0,
+}  # fmt: skip
 
 
 class SettingsError(ValueError):
@@ -99,6 +105,7 @@ class Settings:
             if variable(f.name) in environ
         }
         settings = cls(**given)
+        _check_ranges(settings)
         if settings.report_currency not in ("USD", "CNY"):
             raise SettingsError("CUTOVER_REPORT_CURRENCY: USD or CNY")
         if settings.judge_same_family not in ("refuse", "allow"):
@@ -119,7 +126,30 @@ def _parse(name: str, text: str, kind: type) -> Any:
     try:
         return kind(text)
     except ValueError:
-        raise SettingsError(f"{name}={text!r}: a {kind.__name__} is needed") from None
+        needed = "a whole number" if kind is int else "a number"
+        raise SettingsError(f"{name}={text!r}: {needed} is needed") from None
+
+
+def _check_ranges(settings: Settings) -> None:
+    """Raises SettingsError naming the first setting outside of what it may be."""
+    for f in fields(Settings):
+        value, name = getattr(settings, f.name), variable(f.name)
+        if f.name.endswith("_port") and not 0 <= value <= 65535:
+            raise SettingsError(f"{name}={value}: a port is from 0 to 65535")
+        if f.name in _AT_LEAST and not value >= _AT_LEAST[f.name]:  # nor a NaN
+            raise SettingsError(f"{name}={value}: must be at least {_AT_LEAST[f.name]}")
+    if not 0 <= settings.judge_share <= 1:
+        raise SettingsError(f"CUTOVER_JUDGE_SHARE={settings.judge_share}: from 0 to 1")
+    if not _is_web_address(settings.clickhouse_url):
+        raise SettingsError("CUTOVER_CLICKHOUSE_URL: an address such as http://127.0.0.1:8123")
+
+
+def _is_web_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # the port is none
+        return False
 
 
 def markdown_table() -> str:

@@ -109,7 +109,10 @@ def _verdict(options: argparse.Namespace, settings: Settings) -> int:
 def _text_of(file: Path) -> str:
     if not file.is_file():
         raise UnitsError(f"no such file: {file}")
-    return file.read_text(encoding="utf-8")
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise UnitsError(f"{file} is no CSV text; export it with `cutover units`") from None
 
 
 def _units(options: argparse.Namespace, settings: Settings) -> int:

@@ -22,10 +22,10 @@ _UNKNOWN_FIELD = re.compile(r"unknown field `(.+?)`")
 
 
 class BadFile(ValueError):  # noqa: N818 - it names the thing that is wrong
-    """A file that cannot be used: which file and line, what is wrong and how to mend it."""
+    """A file that cannot be used: which file and line (0: none), what is wrong and how to mend it."""
 
     def __init__(self, file: Path, line: int, what: str) -> None:
-        super().__init__(f"{file}:{line}: {what}")
+        super().__init__(f"{file}:{line}: {what}" if line else f"{file}: {what}")
         self.file, self.line, self.what = file, line, what
 
 
@@ -89,7 +89,7 @@ def read(path: Path) -> Document:
     try:
         root = yaml.compose(path.read_text(encoding="utf-8"), Loader=_LOADER)
     except OSError as error:
-        raise BadFile(path, 1, f"cannot be read ({error.strerror}); check the path") from None
+        raise BadFile(path, 0, f"cannot be read ({error.strerror}); check the path") from None
     except UnicodeDecodeError:
         raise BadFile(path, 1, "is not UTF-8 text; save it as UTF-8") from None
     except yaml.MarkedYAMLError as error:

@@ -1,12 +1,15 @@
 """The command line: exit codes 0 done, 1 the answer is no, 2 wrong use or settings; one clear line, no traceback."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from ports import own_port
 
+from pipeline.service import alone_in
 from pipeline.settings import Settings
 from pipeline.store.connect import connect
 
@@ -67,7 +70,7 @@ def test_check_names_everything_that_is_wrong(folder: Path) -> None:
     wrong = [line for line in ran.stdout.splitlines() if line.startswith("✗")]
     assert [line.split(":")[0] for line in wrong] == [
         "✗ Kafka at 127.0.0.1",
-        "✗ ClickHouse at http",
+        "✗ ClickHouse at 127.0.0.1",
     ]
 
 
@@ -128,3 +131,108 @@ def test_a_database_of_a_newer_version_is_named(folder: Path, store_settings: Se
     ran = cutover(folder, "check", **store_settings.environ())
     assert ran.returncode == 1
     assert "9999_from_the_future" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ("demo --rate 0", "--rate: '0'"),
+        ("demo --rate -3", "--rate: '-3'"),
+        ("demo --seconds nan", "--seconds: 'nan'"),
+        ("demo --history -4", "--history: '-4'"),
+        ("replay --rate 0 calls.jsonl", "--rate: '0'"),
+        ("audit --since yesterday", "--since: 'yesterday': a day or time such as"),
+        ("rejected list --since 2026-13-01", "--since: '2026-13-01': a day or time such as"),
+        ("reprice --since soon", "--since: 'soon': a day such as"),
+    ],
+)
+def test_an_argument_that_does_not_fit_is_refused_with_what_would(
+    folder: Path, arguments: str, named: str
+) -> None:
+    ran = cutover(folder, *arguments.split(), **AWAY)
+    assert ran.returncode == 2
+    assert named in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "named"),
+    [
+        ("verdict --plan plan.yml binary", 2, "binary is no CSV text"),
+        ("verdict --plan binary units.csv", 2, "binary:1: is not UTF-8 text"),
+        ("evidence verify binary", 2, "binary is no evidence bundle"),
+        ("plan check nowhere.yml", 2, "nowhere.yml: cannot be read"),
+        ("score empty", 1, "no record in empty"),
+        ("feedback  --rating up", 2, "CALL_ID"),
+        ("report --out nowhere/a.pdf", 2, "there is no folder nowhere"),
+    ],
+)
+def test_a_bad_file_is_named(folder: Path, arguments: str, code: int, named: str) -> None:
+    (folder / "binary").write_bytes(b"\xff\xfe\x00\x01" * 9)
+    (folder / "empty").touch()
+    ran = cutover(folder, *arguments.split(" "), **AWAY)
+    assert ran.returncode == code
+    assert named in last_line(ran)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["audit", "migrate", "units --workload support", "rejected list", "report --out a.pdf"],
+)
+def test_a_store_that_is_away_is_told_in_one_line_without_its_password(
+    folder: Path, command: str
+) -> None:
+    ran = cutover(folder, *command.split(), CUTOVER_CLICKHOUSE_URL="http://me:hunter2@127.0.0.1:9")
+    assert ran.returncode == 1
+    assert last_line(ran) == (
+        "cutover: ClickHouse at 127.0.0.1:9 does not answer; start it or set CUTOVER_CLICKHOUSE_URL"
+    )
+    assert len(ran.stderr.splitlines()) == 1
+    assert "hunter2" not in ran.stderr
+
+
+def test_a_database_that_is_not_there_is_told_with_the_mend(
+    folder: Path, store_settings: Settings
+) -> None:
+    environ = {**store_settings.environ(), "CUTOVER_CLICKHOUSE_DATABASE": "nowhere"}
+    ran = cutover(folder, "audit", **environ)
+    assert ran.returncode == 1
+    assert "has no database nowhere; run `cutover migrate`" in last_line(ran)
+
+
+@pytest.mark.parametrize(
+    ("command", "setting"),
+    [("tap", "CUTOVER_TAP_PORT"), ("tap", "CUTOVER_ADMIN_PORT"), ("dashboard", "CUTOVER_DASHBOARD_PORT")],
+)  # fmt: skip
+def test_a_port_that_is_taken_is_named(folder: Path, command: str, setting: str) -> None:
+    free = {"CUTOVER_TAP_PORT": str(own_port()), "CUTOVER_ADMIN_PORT": str(own_port())}
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        ran = cutover(folder, command, **{**AWAY, **free, setting: port})
+    assert ran.returncode == 2
+    assert last_line(ran).startswith(f"cutover: {setting}: 127.0.0.1, port {port}: ")
+
+
+@pytest.mark.parametrize(("command", "below"), [("up", "."), ("demo", "demo")])
+def test_a_folder_in_which_another_one_runs_is_left_alone(
+    folder: Path, command: str, below: str
+) -> None:
+    with alone_in(folder / below):
+        ran = cutover(folder, command, CUTOVER_DATA=".")
+    assert ran.returncode == 2
+    assert "another Cutover runs there" in last_line(ran)
+    assert not (folder / below / "logs").exists()
+
+
+def test_whoever_reads_no_further_is_no_fault(folder: Path) -> None:
+    """As in `cutover catalog show | head`."""
+    command = [sys.executable, "-m", "pipeline.cli", "catalog", "show"]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command, cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as ran:
+        assert ran.stdout and ran.stderr
+        ran.stdout.close()
+        assert ran.stderr.read() == b""
+    assert ran.returncode == 0

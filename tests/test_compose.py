@@ -101,3 +101,24 @@ def test_every_secret_of_the_compose_file_is_in_the_example() -> None:
     example = (ROOT / ".env.example").read_text()
     named = set(re.findall(r"\$\{(CUTOVER_\w+)", FILE.read_text()))
     assert named <= set(re.findall(r"^#? ?(CUTOVER_\w+)=", example, re.M))
+
+
+def test_every_new_kafka_has_an_id_of_its_own_and_keeps_it(
+    services: dict[str, Any], tmp_path: Path
+) -> None:
+    """Run with stand-ins for what the image has: the ledger tells a wiped Kafka by its id."""
+    bash, flag, script = services["kafka"]["command"]
+    (tmp_path / "run").write_text('echo "$CLUSTER_ID"\n')
+    (tmp_path / "kafka-storage.sh").write_text("echo new-id\n")
+    for name in ("run", "kafka-storage.sh"):
+        (tmp_path / name).chmod(0o755)
+    script = script.replace("$$", "$").replace("/etc/kafka/docker/run", f"bash {tmp_path}/run")
+    script = script.replace("/opt/kafka/bin", f"bash {tmp_path}")
+    script = script.replace("/var/lib/kafka/data", str(tmp_path))
+
+    def started() -> str:
+        return subprocess.run([bash, flag, script], check=True, capture_output=True, text=True).stdout  # fmt: skip
+
+    assert started() == "new-id\n"
+    (tmp_path / "meta.properties").write_text("version=1\ncluster.id=5L6g3nShT-eMCtK--X86sw\n")
+    assert started() == "5L6g3nShT-eMCtK--X86sw\n"

@@ -1,7 +1,9 @@
 """The worker between Apache Kafka and ClickHouse in containers, wherever a Docker engine answers."""
 
+import asyncio
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,11 +11,11 @@ import pytest
 from ports import own_port
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.docker_client import DockerClient
-from testcontainers.core.waiting_utils import wait_for_logs
 from testcontainers.kafka import KafkaContainer
 from workers import KILL, assert_all_is_accounted_for, traffic, worker, writes
 
 from pipeline.catalog import Catalog
+from pipeline.embedded.supervisor import http_ready
 from pipeline.kafka import ensure_topics
 from pipeline.settings import Settings
 from pipeline.store.connect import connect
@@ -21,6 +23,13 @@ from pipeline.store.migrate import migrate
 
 CLICKHOUSE = "clickhouse/clickhouse-server:26.3"
 PASSWORD = "of-the-test"
+
+
+def wait_until(ready: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < deadline, "ClickHouse does not answer"
+        time.sleep(0.2)
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +45,8 @@ def servers() -> Iterator[Settings]:
         .with_env("CLICKHOUSE_PASSWORD", PASSWORD)
     )
     with KafkaContainer().with_kraft() as kafka, clickhouse:
-        wait_for_logs(clickhouse, "Logging trace to", timeout=120)
         address = f"{clickhouse.get_container_host_ip()}:{clickhouse.get_exposed_port(8123)}"
+        wait_until(lambda: asyncio.run(http_ready(f"http://{address}/ping")))
         yield replace(
             Settings(),
             kafka=kafka.get_bootstrap_server(),

@@ -167,3 +167,16 @@ async def test_the_command_ends_at_sigterm_and_prints_one_json_line(tmp_path: Pa
     told = json.loads(printed)
     assert "moonshot" in (tmp_path / "plan.yml").read_text()
     assert told["sent"] == sum(told["outcomes"].values()) + told["cancelled"]
+
+
+def test_the_demo_does_not_write_over_a_plan_that_somebody_wrote(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.yml"
+    plan.write_text("migration: Ours\n")
+    ran = subprocess.run(
+        [sys.executable, "-m", "pipeline.demo.run", "--tap", "http://127.0.0.1:9"],
+        env={**os.environ, "CUTOVER_PLAN": str(plan)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("demo: CUTOVER_PLAN: ")
+    assert len(ran.stderr.splitlines()) == 1
+    assert plan.read_text() == "migration: Ours\n"

@@ -24,6 +24,28 @@ def test_a_value_that_does_not_fit_is_refused_by_name() -> None:
         Settings.read({"CUTOVER_REPORT_CURRENCY": "EUR"})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CUTOVER_TAP_PORT", "65536"), ("CUTOVER_WORKER_PORT", "-1"), ("CUTOVER_PARTITIONS", "0"),
+        ("CUTOVER_JUDGE_SHARE", "nan"), ("CUTOVER_JUDGE_SHARE", "1.5"), ("CUTOVER_JUDGE_BUDGET_USD", "nan"),
+        ("CUTOVER_BATCH_CALLS", "0"), ("CUTOVER_CLICKHOUSE_URL", "ftp://x"), ("CUTOVER_CLICKHOUSE_URL", "http://x:y"),
+        ("CUTOVER_CLICKHOUSE_URL", "nonsense"),
+    ],
+)  # fmt: skip
+def test_a_value_out_of_its_range_is_refused_by_name(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        Settings.read({name: value})
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://clickhouse:8123", "https://user:secret@a.example.com", "http://[::1]:8123/", "http://10.0.0.1"],
+)  # fmt: skip
+def test_addresses_of_a_store(url: str) -> None:
+    assert Settings.read({"CUTOVER_CLICKHOUSE_URL": url}).clickhouse_url == url
+
+
 def test_settings_survive_the_way_through_the_environment() -> None:
     changed = Settings(tap_port=1, data=Path("/x"), clickhouse_password="p", batch_ms=7)
     assert Settings.read(changed.environ()) == changed

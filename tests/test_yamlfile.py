@@ -101,7 +101,7 @@ def test_other_faults_are_told_too(file: Path, text: str, line: int, what: str) 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     """The path is in the message."""
-    with pytest.raises(BadFile, match=r"nowhere\.yml:1: cannot be read"):
+    with pytest.raises(BadFile, match=r"nowhere\.yml: cannot be read"):
         load(tmp_path / "nowhere.yml", Whole)
 
 

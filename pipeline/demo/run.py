@@ -9,9 +9,11 @@ and cancelled.
 import argparse
 import asyncio
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import aiohttp
 import msgspec
@@ -22,7 +24,8 @@ from pipeline.demo.past import sending_past
 from pipeline.demo.scenario import demo_plan
 from pipeline.demo.simulators import Simulators
 from pipeline.demo.traffic import DEFAULT_RATE, Tally, drive
-from pipeline.settings import Settings
+from pipeline.plan_file import STARTER
+from pipeline.settings import Settings, SettingsError
 
 HOST = "127.0.0.1"
 
@@ -60,11 +63,23 @@ async def run(settings: Settings, given: argparse.Namespace) -> Tally:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     now = time.time_ns() // 1_000_000
+    _keep_a_plan_of_others(settings.plan)
     async with serve_simulators(given.port, given.seed, given.host) as url:
         settings.plan.write_text(demo_plan(now, given.url or url, given.history))
         await wait_until_healthy(given.tap, stop)
         async with sending_past(settings, given.history, given.seed, now):
             return await drive(given.tap, given.rate, given.seconds, given.seed, stop)
+
+
+def _keep_a_plan_of_others(plan: Path) -> None:
+    """Raises SettingsError where the demo's plan would take the place of one that somebody wrote."""
+    if not plan.exists() or plan.read_text() == STARTER.read_text():
+        return
+    if not plan.read_text().startswith(demo_plan(0, "", 0).partition("\n")[0]):
+        raise SettingsError(
+            f"CUTOVER_PLAN: {plan} is a plan of your own, and the demo would write over it; "
+            "move it away first, or run the demo elsewhere"
+        )
 
 
 def main() -> None:
@@ -82,7 +97,10 @@ def main() -> None:
         "--history", type=int, default=0, metavar="DAYS", help="days of made-up past"
     )
     parser.add_argument("--seed", type=int, default=1)
-    tally = asyncio.run(run(Settings.read(), parser.parse_args()))
+    try:
+        tally = asyncio.run(run(Settings.read(), parser.parse_args()))
+    except SettingsError as error:
+        sys.exit(f"demo: {error}")
     print(msgspec.json.encode(tally).decode(), flush=True)
 
 

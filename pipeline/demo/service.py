@@ -19,7 +19,7 @@ from pipeline.demo.traffic import drive
 from pipeline.embedded.ports import free_port
 from pipeline.embedded.supervisor import supervise
 from pipeline.kafka import COUNT_INTERVAL_SECONDS, cluster_id
-from pipeline.service import children, drained, next_to_start, on_free_ports, welcome
+from pipeline.service import alone_in, children, drained, next_to_start, on_free_ports, welcome
 from pipeline.settings import Settings
 from pipeline.store.connect import Client, connect, rows
 
@@ -40,13 +40,24 @@ class Demo(msgspec.Struct, frozen=True):
 
 
 async def run_demo(settings: Settings, demo: Demo) -> int:
-    """Runs until Ctrl-C, or for `seconds`. Returns 1 if the account does not balance in the end."""
+    """Runs until Ctrl-C, or for `seconds`. Returns 1 if the account does not balance in the end.
+
+    Raises SettingsError if another demo runs in the same folder.
+    """
+    with alone_in(settings.data / "demo"):
+        result = await _run_alone(settings, demo)
+    if result or not demo.json:  # Ctrl-C leaves no account to print
+        print(msgspec.json.encode(result).decode() if demo.json else "stopped")
+    return 0 if result.get("balanced", True) else 1
+
+
+async def _run_alone(asked: Settings, demo: Demo) -> dict[str, Any]:
+    """The account of this run; nothing if it was stopped."""
     start = await next_to_start()
-    settings = on_free_ports(replace(settings, data=settings.data / "demo"))
+    settings = on_free_ports(replace(asked, data=asked.data / "demo"))
     settings = replace(settings, plan=settings.data / "plan.yml")
     port = free_port(SIMULATORS_PORT)
     now = time.time_ns() // 1_000_000
-    settings.data.mkdir(parents=True, exist_ok=True)
     settings.plan.write_text(demo_plan(now, f"http://127.0.0.1:{port}", demo.history_days))
     os.environ.setdefault(KEY_VARIABLE, secrets.token_urlsafe(12))
     seed = demo.seed if demo.seed is not None else now // 1000
@@ -54,7 +65,7 @@ async def run_demo(settings: Settings, demo: Demo) -> int:
 
     async def body() -> None:
         if not demo.json:
-            print(welcome(settings), flush=True)
+            print(welcome(settings, asked), flush=True)
         tap = f"http://127.0.0.1:{settings.tap_port}"
         async with (
             serve_simulators(port, seed),
@@ -69,9 +80,7 @@ async def run_demo(settings: Settings, demo: Demo) -> int:
             result["seconds_to_rollback"] = seconds_to_rollback(client, begun, seconds)
 
     await supervise(children(settings), settings.data, body)
-    if result or not demo.json:  # Ctrl-C leaves no account to print
-        print(msgspec.json.encode(result).decode() if demo.json else "stopped")
-    return 0 if result.get("balanced", True) else 1
+    return result
 
 
 async def outcome(settings: Settings, started_ms: int, seconds: float) -> dict[str, Any]:

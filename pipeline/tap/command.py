@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 
 from pipeline.calls import Protocol
 from pipeline.catalog import load_catalog
+from pipeline.embedded.ports import check_address
 from pipeline.kafka import CallProducer
 from pipeline.plan_file import SteeredPlanFile
 from pipeline.settings import Settings, SettingsError
@@ -39,6 +40,9 @@ async def run_tap(settings: Settings) -> int:
     tokens = tokens_of(settings.tap_tokens)
     check_binding(settings.host, tokens)
     check_admin_binding(settings.admin_host, tokens)
+    check_address(settings.host, settings.tap_port, "CUTOVER_TAP_PORT")
+    if settings.admin_port:
+        check_address(settings.admin_host, settings.admin_port, "CUTOVER_ADMIN_PORT")
     producer = CallProducer(settings, "tap")
     spent = settings.data / "shadow-spent.json"
     app = create_app(plan, base_url, producer, tokens, catalog=catalog, spent=spent, grader=grader)

@@ -12,12 +12,13 @@ from collections.abc import Awaitable, Callable
 import msgspec
 from aiohttp import web
 
+from pipeline.embedded.ports import is_loopback
 from pipeline.formats import FORMATS
 from pipeline.forward import Parcel, hand_over, name_of, parcels
 from pipeline.kafka import CallProducer, KafkaError
 from pipeline.reading import UnreadableFileError, read_values
 from pipeline.settings import SettingsError
-from pipeline.tap.server import TOKENS, guard, is_loopback
+from pipeline.tap.server import TOKENS, guard
 
 MOST_BYTES = 7 * 1024 * 1024  # of a body, unpacked too: less than the largest Kafka message
 NEARLY_FULL = 0.9

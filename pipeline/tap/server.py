@@ -3,13 +3,13 @@
 import hmac
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from ipaddress import ip_address
 from pathlib import Path
 
 import aiohttp
 from aiohttp import web
 
 from pipeline.catalog import Catalog
+from pipeline.embedded.ports import is_loopback
 from pipeline.settings import SettingsError
 from pipeline.tap.budget import Purse
 from pipeline.tap.grader import Grader
@@ -87,14 +87,6 @@ def check_binding(host: str, tokens: frozenset[str]) -> None:
             f"CUTOVER_TAP_TOKENS is not set: {host or 'every address'} is open to others, who "
             "could then use the candidates' API keys; set tokens or bind to 127.0.0.1"
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 @web.middleware
