@@ -455,7 +455,7 @@ class CallProducer:
         """Once a minute, that Kafka is away."""
         if time.monotonic() - self._said_away_at >= 60:
             self._said_away_at = time.monotonic()
-            log.warning("Kafka is away, %d calls wait: %s", self.waiting, error)
+            log.warning("%d calls wait: %s", self.waiting, why_not(self._settings, error))
 
     def _cancel(self) -> None:
         for task in self._work:
