@@ -7,7 +7,6 @@ from pathlib import Path
 
 from streamlit.web.cli import main as streamlit
 
-from dashboards import access
 from pipeline.embedded.ports import check_address, is_loopback
 from pipeline.settings import Settings, SettingsError
 
@@ -16,6 +15,12 @@ APP = Path(__file__).parent / "app.py"
 
 def run_dashboard(settings: Settings) -> int:
     """Serves the pages until it is stopped. Raises SettingsError if others could see them without a token."""
+    # Streamlit says of every cached query that no page runs yet.
+    logging.getLogger("streamlit.runtime.caching.cache_data_api").addFilter(
+        lambda record: "No runtime found" not in record.getMessage()
+    )
+    from dashboards import access  # noqa: PLC0415
+
     guarded = settings.dashboard_token or access.signs_in()
     if not guarded and not is_loopback(settings.dashboard_host):
         raise SettingsError(
@@ -23,7 +28,6 @@ def run_dashboard(settings: Settings) -> int:
             "set a token, let people sign in ([auth] in .streamlit/secrets.toml), or bind to 127.0.0.1"
         )
     check_address(settings.dashboard_host, settings.dashboard_port, "CUTOVER_DASHBOARD_PORT")
-    logging.getLogger("streamlit.runtime.caching").setLevel(logging.ERROR)  # there is no page yet
     for page in ("live", "compare", "rollout", "calls", "pipeline"):
         import_module(f"dashboards.views.{page}")  # now, and not while the first visitor waits
     sys.argv = [

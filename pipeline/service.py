@@ -174,14 +174,15 @@ async def run_up(settings: Settings) -> int:
     return 0
 
 
-def welcome(settings: Settings, asked: Settings) -> str:
-    """What to open, what to point clients at, and where things are that are not where they were asked for."""
+def welcome(settings: Settings, asked: Settings, more: str = "") -> str:
+    """What to open, what to point clients at, and the variables (and `more`) that differ from those asked for."""
     tap = f"http://127.0.0.1:{settings.tap_port}"
     moved = [
         f"{variable(name)}={getattr(settings, name)}"
         for name in ("plan", "kafka", "clickhouse_url")
         if getattr(settings, name) != getattr(asked, name)
     ]
+    moved += [more] if more else []
     elsewhere = f"  Other commands find it with\n    export {' '.join(moved)}\n\n" if moved else ""
     return f"""
   Cutover is running:  http://127.0.0.1:{settings.dashboard_port}

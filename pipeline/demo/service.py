@@ -65,7 +65,8 @@ async def _run_alone(asked: Settings, demo: Demo) -> dict[str, Any]:
 
     async def body() -> None:
         if not demo.json:
-            print(welcome(settings, asked), flush=True)
+            # `cutover check` wants some key, as the simulated providers do.
+            print(welcome(settings, asked, f"{KEY_VARIABLE}=made-up"), flush=True)
         tap = f"http://127.0.0.1:{settings.tap_port}"
         async with (
             serve_simulators(port, seed),
