@@ -337,6 +337,18 @@ def test_cheaper_passes_dearer_holds_and_neither_rolls_back() -> None:
     assert verdict(fold(begin(EVERYTHING), traffic(6000, dearer=2.0))).outcome is Outcome.HOLD
 
 
+def test_a_cost_in_another_currency_is_unknown_and_never_compared() -> None:
+    foreign = [
+        msgspec.structs.replace(u, currency="CNY") if u.arm == "candidate" else u
+        for u in traffic(200)
+    ]
+    state = fold(begin(EVERYTHING), foreign)
+    for name in ("cost", "cost_per_success"):
+        result = gate(state, name)
+        assert (result.n_candidate, result.state) == (0, GateState.NO_DATA)
+        assert result.n_baseline > 50
+
+
 def test_the_approximate_cost_gate_says_nothing_before_its_burn_in() -> None:
     few, many = (fold(begin(EVERYTHING), traffic(n)) for n in (3000, 6000))
     early = gate(few, "cost_per_success")
