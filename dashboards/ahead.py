@@ -35,7 +35,15 @@ def steps(workload: Workload, verdicts: Iterable[Verdict], now: int, case: str) 
 def holding(workload: Workload, verdicts: Iterable[Verdict], now: int) -> list[Verdict]:
     """The verdicts for which a workload stays where it is, whatever the others say."""
     coming = [stage for stage in workload.stages if stage.starts_ms > now]
-    return [v for v in verdicts if coming and _delay(v, coming, "middle") == float("inf")]
+    if not coming:
+        return [v for v in verdicts if _sent_back(workload, v)]
+    return [v for v in verdicts if _delay(v, coming, "middle") == float("inf")]
+
+
+def _sent_back(workload: Workload, verdict: Verdict) -> bool:
+    """True if a candidate of the last stage must go back: that stage's day has come, and it is not reached."""
+    shares = workload.stages[-1].shares if workload.stages else {}
+    return verdict.verdict == "ROLLBACK" and shares.get(verdict.candidate, 0) > 0
 
 
 def _delay(verdict: Verdict, coming: list[Stage], case: str) -> float:
@@ -56,11 +64,14 @@ def _delay(verdict: Verdict, coming: list[Stage], case: str) -> float:
 
 
 def done_at(workload: Workload, verdicts: Iterable[Verdict], now: int, case: str) -> int | None:
-    """When the last stage begins, UTC ms; None if it is not expected. For one that began: when it did."""
+    """When the last stage begins, UTC ms; None if it is not expected. For one that began: when it did,
+    unless its candidate must go back.
+    """
     if not workload.stages:
         return None
     if workload.stages[-1].starts_ms <= now:
-        return workload.stages[-1].starts_ms
+        back = any(_sent_back(workload, v) for v in verdicts)
+        return None if back else workload.stages[-1].starts_ms
     found = steps(workload, verdicts, now, case)
     return found[-1].at if found else None
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 HEIGHT = 240
 FEW = 3  # moments
-NARROW = 400  # pixels: a phone, whose legends have one column
+NARROW = 400  # pixels: a phone
 Row = Mapping[str, Any]
 GRID: dict[str, Any] = {"domain": False, "ticks": False, "tickCount": 5}
 ACCENT = {"light": "#0B6E6E", "dark": "#4FC3B8"}  # the page's own colour
@@ -71,9 +71,14 @@ def _colors(palette: Mapping[str, str], symbol: str = "circle") -> alt.Color:
     )
 
 
-def _legend(symbol: str, columns: int = 3) -> alt.Legend:
+def _legend(symbol: str, columns: int = 3, narrow: int = 2) -> alt.Legend:
+    """Under the chart, in so many columns; fewer and shorter ones on a phone."""
+
+    def either(on_phone: int, else_: int) -> alt.ExprRef:
+        return alt.ExprRef(f"width < {NARROW} ? {on_phone} : {else_}")
+
     return alt.Legend(
-        title=None, orient="bottom", columns=alt.ExprRef(f"width < {NARROW} ? 1 : {columns}"), labelLimit=190, symbolType=symbol,
+        title=None, orient="bottom", columns=either(narrow, columns), labelLimit=either(210 // narrow, 190), symbolType=symbol,
         symbolStrokeWidth=3 if symbol == "stroke" else 0,
     )  # fmt: skip
 
@@ -217,11 +222,11 @@ def stacked(rows: Sequence[Row], unit: str, theme: str) -> alt.Chart:
         .encode(
             y=alt.Y("name:N", sort=list(dict.fromkeys(data["name"])), title=None, axis=alt.Axis(labelLimit=180, domain=False, ticks=False)),
             x=alt.X("cost:Q", title=None, axis=alt.Axis(labelExpr=LABELS[unit], **GRID)),
-            color=alt.Color("kind:N", scale=alt.Scale(domain=kinds, range=KIND_COLORS[theme][: len(kinds)]), legend=_legend("square", 2)),
+            color=alt.Color("kind:N", scale=alt.Scale(domain=kinds, range=KIND_COLORS[theme][: len(kinds)]), legend=_legend("square", 2, narrow=1)),
             order="order:Q",
             tooltip=[alt.Tooltip("name:N", title=" "), alt.Tooltip("kind:N", title=" "), alt.Tooltip("cost:Q", format=",.4~r", title=" ")],
         )
-        .properties(height=60 + 34 * data["name"].nunique())
+        .properties(height=96 + 34 * data["name"].nunique())
     )  # fmt: skip
 
 
@@ -229,7 +234,7 @@ def evidence(rows: Sequence[Row], thresholds: Mapping[str, float | None]) -> alt
     """Log e-values over time, a colour per gate, a dash per side; thresholds: side → where it decides."""
     data = pd.DataFrame(rows)
     sides = list(thresholds)
-    which = _legend("stroke")
+    which = _legend("stroke", narrow=1)
     which.symbolStrokeColor = MARK
     dash = alt.StrokeDash(
         "side:N", scale=alt.Scale(domain=sides, range=DASHES[: len(sides)]), legend=which
@@ -240,7 +245,7 @@ def evidence(rows: Sequence[Row], thresholds: Mapping[str, float | None]) -> alt
         .encode(
             x=_time(),
             y=alt.Y("log_e:Q", title=None, axis=alt.Axis(**GRID)),
-            color=alt.Color("gate:N", scale=alt.Scale(range=GATE_COLORS), legend=_legend("stroke")),
+            color=alt.Color("gate:N", scale=alt.Scale(range=GATE_COLORS), legend=_legend("stroke", narrow=1)),
             strokeDash=dash,
             tooltip=[alt.Tooltip("gate:N", title=" "), alt.Tooltip("side:N", title=" "), alt.Tooltip("at:T", format="%m-%d %H:%M", title=" "),
                      alt.Tooltip("log_e:Q", format=".2f", title="ln e")],

@@ -76,11 +76,23 @@ def test_a_workload_that_may_not_go_on_stays_where_it_is(said) -> None:
 
 
 def test_a_promoted_candidate_waits_for_the_one_that_must_go_back() -> None:
-    """Which is why its workload's end is not in sight; once all have begun nobody holds it up."""
+    """Which is why its workload's end is not in sight, its last stage's day or not."""
     said = [verdict("PROMOTE"), verdict("ROLLBACK"), verdict("HOLD", conversations=9, ready_at=NOW)]
     assert ahead.done_at(WORK, said, NOW, "middle") is None
     assert ahead.holding(WORK, said, NOW) == [said[1]]
-    assert ahead.holding(WORK, said, START + 21 * DAY) == []
+    assert ahead.holding(WORK, said, START + 21 * DAY) == [said[1]]
+
+
+@pytest.mark.parametrize(
+    ("said", "reached"), [("ROLLBACK", False), ("HOLD", True), ("PROMOTE", True)]
+)
+def test_the_last_stage_is_not_reached_while_its_candidate_must_go_back(said, reached) -> None:
+    late = START + 30 * DAY
+    end = ahead.done_at(WORK, [verdict(said)], late, "middle")
+    assert end == (START + 20 * DAY if reached else None)
+    assert bool(ahead.holding(WORK, [verdict(said)], late)) is not reached
+    given_up = msgspec.structs.replace(verdict("ROLLBACK"), candidate="no-longer-there")
+    assert ahead.done_at(WORK, [given_up], late, "middle") == START + 20 * DAY
 
 
 def test_the_fan_opens_with_the_forecast_and_weighs_workloads_by_their_calls() -> None:

@@ -151,9 +151,13 @@ def held_up(plan: Plan, now: datetime, verdicts: Sequence[Verdict]) -> list[str]
 
 
 def _latest(ends: Iterable[int | None]) -> str:
-    """The last of the days; ∞ if one is not expected."""
+    """The last of the days; in words if one is not expected."""
     days = list(ends)
-    return "∞" if None in days else show.day_ms(max(d for d in days if d), viewer_offset())
+    return (
+        t("rollout.never")
+        if None in days
+        else show.day_ms(max(d for d in days if d), viewer_offset())
+    )
 
 
 def monthly_saving(

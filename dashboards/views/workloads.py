@@ -115,10 +115,12 @@ def _expected(plan: Plan, work: Workload, verdicts: list[Verdict], at: int) -> t
     days = [ahead.done_at(work, verdicts, at, case) for case in ("middle", "least", "most")]
     if not work.stages:
         return show.UNKNOWN, ""
-    if work.stages[-1].starts_ms <= at:
+    if work.stages[-1].starts_ms <= at and days[0] is not None:
         return t("rollout.at_end"), show.day_ms(work.stages[-1].starts_ms, viewer_offset())
-    middle, least, most = (show.day_ms(day, viewer_offset()) if day else "∞" for day in days)
-    if middle == "∞":
+    middle, least, most = (
+        show.day_ms(day, viewer_offset()) if day else t("rollout.never") for day in days
+    )
+    if days[0] is None:
         held = _names(plan, ahead.holding(work, verdicts, at))
         return t("rollout.never"), t("rollout.never.held", who=held)
     return middle, "" if least == most else f"{least} – {most}"
