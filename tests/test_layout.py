@@ -131,17 +131,9 @@ def test_the_pipeline_does_not_know_the_dashboards() -> None:
 
 def test_the_wheel_takes_every_data_file_along() -> None:
     """An editable install reads them from here, and would never miss one."""
-    packed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"][
-        "package-data"
-    ]
-    files = [
-        f for top in ("pipeline", "dashboards") for f in (ROOT / top).rglob("*") if f.is_file()
-    ]
-    data = [f for f in files if f.suffix not in (".py", ".pyc")]
-    everywhere = [f for f in data if any(f.match(pattern) for pattern in packed["*"])]
-    named = [ROOT / "dashboards" / name for name in packed["dashboards"]]
-    assert set(data) == {*everywhere, *named}
-    for (
-        file
-    ) in everywhere:  # a folder without Python is no package, but is part of the one above it
-        assert any((folder / "__init__.py").exists() for folder in file.parents if folder != ROOT)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    packed = project["tool"]["setuptools"]["package-data"]
+    files = [*ROOT.glob("pipeline/**/*"), *ROOT.glob("dashboards/**/*")]
+    data = {f for f in files if f.is_file() and f.suffix not in (".py", ".pyc")}
+    everywhere = {f for f in data if any(f.match(pattern) for pattern in packed["*"])}
+    assert data == everywhere | {ROOT / "dashboards" / name for name in packed["dashboards"]}
