@@ -117,6 +117,80 @@ def test_a_generation_around_another_is_not_counted_twice() -> None:
     assert [isinstance(each, Ignored) or each.call_id for each in found] == [True, "b"]
 
 
+CAPTURED = Path(__file__).parent / "data" / "captured"
+
+
+def captured(name: str) -> list[ScoredCall | Ignored | Rejected]:
+    return [row for v in messages(CAPTURED / name) for row in score_message(v, RECEIVED, RULES)]
+
+
+def test_what_envoy_really_writes() -> None:
+    *rows, other = captured("envoy-1.40.0.jsonl")
+    assert isinstance(other, Ignored)
+    found = [(row.http_status, row.failure, row.stream, row.output_tokens) for row in rows]
+    assert found == [
+        (200, "", None, 32),
+        (200, "", True, 32),
+        (401, "auth", None, None),
+        (None, "network", None, None),
+        (None, "cancelled", None, None),
+        (504, "timeout", None, None),
+    ]
+    assert {row.provider for row in rows} == {"deepseek"}
+    assert (rows[0].conversation_id, rows[0].tags["user"]) == ("s-1", "u-1")
+    assert all(row.duration_ms is not None for row in rows)
+
+
+def test_generations_that_langfuses_older_sdk_ends_in_a_later_batch_count_once() -> None:
+    rows = captured("langfuse-2.60.10.ingestion.jsonl")
+    calls = [row for row in rows if isinstance(row, ScoredCall)]
+    assert [(row.input_tokens, row.output_tokens) for row in calls] == [
+        (32, 40),
+        (32, 40),
+        (75, 25),
+        (None, None),
+    ]
+    assert len({row.call_id for row in calls}) == 4
+    assert [bool(row.failure) for row in calls] == [False, False, False, True]
+    assert not any(isinstance(row, Rejected) for row in rows)
+
+
+def test_spans_of_langfuses_newer_sdk_are_calls() -> None:
+    rows = captured("langfuse-5.0.4.otlp_proto.jsonl")
+    calls = [row for row in rows if isinstance(row, ScoredCall)]
+    assert len(rows) == 6 and len(calls) == 5  # and the agent's span around them
+    whole, streamed, tools, failed, refused = calls
+    for row in calls:
+        assert (row.app, row.conversation_id, row.request_model) == (
+            "heron-desk",
+            "s-1",
+            "deepseek-chat",
+        )
+        assert row.tags.items() >= {"team": "birds", "user": "u-1"}.items()
+        assert row.provider == "deepseek" and row.duration_ms is not None
+    assert [(row.input_tokens, row.output_tokens) for row in calls[:3]] == [
+        (32, 18),
+        (32, 27),
+        (75, 25),
+    ]
+    assert (streamed.stream, streamed.finish_reason, streamed.time_to_first_token_ms) == (
+        True,
+        "stop",
+        263,
+    )
+    assert whole.stream is None and "tool_calls_valid" in tools.checks
+    assert [(row.http_status, bool(row.failure)) for row in (failed, refused)] == [
+        (404, True),
+        (401, True),
+    ]
+
+
+def test_spans_of_helicones_logger_are_calls() -> None:
+    whole, streamed = captured("helicone-async-1.1.1.otlp_proto.jsonl")
+    assert (whole.input_tokens, whole.output_tokens, whole.finish_reason) == (20, 66, "stop")
+    assert (streamed.stream, streamed.output_tokens, streamed.finish_reason) == (True, None, "stop")
+
+
 def test_ids_of_any_type_do_not_stop_a_trace() -> None:
     odd: tuple[Any, ...] = ({}, [], None, True, 1.5)
     kin = [

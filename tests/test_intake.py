@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -9,6 +10,7 @@ import pytest
 from records import anthropic_record, message
 
 from pipeline.calls import Call, ScoredCall
+from pipeline.files import messages
 from pipeline.formats.cutover import encode
 from pipeline.intake import AssignmentLostError, Intake, Message
 from pipeline.scoring import score
@@ -66,6 +68,19 @@ def test_a_call_that_comes_again_counts_once_also_after_a_restart(store, rules):
     take(intake(store), rules, message(2, "a", "b"))
     assert ids(store) == ["a", "b"]
     assert ledger(store) == [(0, 1, 1, 0, 2), (2, 2, 1, 0, 1)]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_call_that_two_spans_tell_of_in_two_messages_counts_once(store, rules, turned):
+    """As Anthropic's library and an instrumentation do, whichever comes first."""
+    file = Path(__file__).parent / "data" / "otel" / "collector-0.165.0.otlp_json.jsonl"
+    trace = b"19f4446da6ba3584c9b490f8d8639558"
+    told = [value for value in messages(file) if trace in value]
+    twice = [value for value in told if b"msg_c03744bbe2a52717653bc537" in value]
+    for offset, value in enumerate(reversed(twice) if turned else twice):
+        take(intake(store), rules, message(offset, value))
+    assert ids(store) == ["19f4446da6ba3584c9b490f8d8639558/msg_c03744bbe2a52717653bc537"]
+    assert ledger(store) == [(0, 0, 1, 0, 0), (1, 1, 0, 0, 1)]
 
 
 def test_only_the_last_ids_are_remembered(store, rules):

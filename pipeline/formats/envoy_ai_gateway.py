@@ -18,6 +18,9 @@ from pipeline.protocols import protocol_of
 _TIMEOUTS = frozenset({"UT", "SI", "UMSDR", "DT"})
 _CONNECTION_LOST = frozenset({"UC", "UF", "UR", "LR", "UH", "UPE", "NC", "URX", "OM"})
 _CLIENT_GONE = frozenset({"DC", "DR"})
+_UNREACHED = frozenset({"UC", "UF", "UR", "LR", "UH", "NC"})  # with these a 503 is Envoy's own
+_ENVOYS_OWN = 503
+
 
 split = r.split_records
 
@@ -66,6 +69,8 @@ def read(record: bytes) -> Call:
         raise r.not_a_call("a row without a model, and not on the path of one")
     status, start = r.status(row.response_code), r.moment(row.start_time)
     flags = frozenset(r.text(row.response_flags).split(","))
+    if status == _ENVOYS_OWN and flags & _UNREACHED:
+        status = None  # no provider answered
     first = r.milliseconds(row.token_latency_ttft)
     findings: list[str] = []
     usage = _usage(row, findings)

@@ -4,10 +4,11 @@ Knows times, time to first token, model, tokens, cost, both sides as the instrum
 them, and from the trace user, session and tags. Does not know: HTTP status, the provider's address
 in most integrations, attempts, finish reason, the offered tools. Spans, tools and events are no
 calls; neither is a generation that wraps another one (AI SDK's), whose tokens would count twice.
-An ingestion event that only updates a generation is put together with its beginning if both are in
-one message. In the rows of an exported table a wrapping generation cannot be told.
+Of an ingestion batch the generations that ended in it are calls, put together with their beginning
+if that is in the same batch; else start, conversation and what was asked are unknown. In the rows of an exported table a wrapping generation cannot be told.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -21,15 +22,15 @@ _INPUT_CACHE_READ = (
     "input_cached_tokens",
     "cache_read_input_tokens",
     "prompt_details.cache_read",
+    "cached_tokens",  # within OpenAI's details
 )
 _INPUT_CACHE_WRITE = (
     "input_cache_creation",
     "cache_creation_input_tokens",
     "prompt_details.cache_write",
 )
-_REASONING = ("output_reasoning", "output_reasoning_tokens", "completion_details.reasoning")
+_REASONING = ("output_reasoning", "output_reasoning_tokens", "completion_details.reasoning", "reasoning_tokens")  # fmt: skip
 _PROVIDER_NAMES = ("gen_ai.provider.name", "gen_ai.system", "llm.provider")
-_WHOLE, _PART = "generation-create", "generation-update"
 _COLUMNS = {  # of the exported tables, where they are not called as in the API
     "trace_id": "traceId",
     "start_time": "startTime",
@@ -78,11 +79,15 @@ class Observation(msgspec.Struct):
 
 
 class Record(msgspec.Struct):
-    """One observation with its trace, as `split` puts them together; `wraps` another generation."""
+    """One observation with its trace, as `split` puts them together; `wraps` another generation.
+
+    `unended`: of an ingestion batch, which tells of the end later.
+    """
 
     observation: Observation
     trace: Trace = Trace()
     wraps: bool = False
+    unended: bool = False
 
 
 class _Kin(msgspec.Struct):
@@ -142,12 +147,12 @@ def read(record: bytes) -> Call:
     else:
         found = Record(_observations.decode(record))
     o, trace = found.observation, found.trace
-    if o.type == _PART:
-        raise msgspec.ValidationError("an update of a generation that began in another message")
     if not isinstance(o.type, str):
         raise msgspec.ValidationError("Object missing required field `type`")
     if o.type != "GENERATION":
         raise r.not_a_call(f"an observation of type {o.type}")
+    if found.unended:
+        raise r.not_a_call("a generation that has not ended in this batch: its end tells of it")
     if found.wraps:
         raise r.not_a_call("a generation around another one, which is counted")
     if not o.id:
@@ -160,7 +165,7 @@ def read(record: bytes) -> Call:
         request_id=r.text(o.traceId) or r.text(trace.id),
         conversation_id=r.text(trace.sessionId) or r.text(metadata.get("thread_id")),
         app=r.text(trace.name),
-        tags=_tags(trace),
+        tags=tags_of(trace),
         provider=_provider(attributes) or r.text(metadata.get("ls_provider")),
         host=r.text(attributes.get("server.address")),
         started_at=r.moment(o.startTime),
@@ -191,7 +196,7 @@ def _opened(value: bytes) -> list[bytes]:
     kin = [_kin.decode(each) for each in within]
     wrapping = {r.text(k.parentObservationId) for k in kin if k.type == "GENERATION"} - {""}
     return [
-        _joined(bytes(each), trace, r.text(k.id) in wrapping)
+        _joined(bytes(each), trace, wraps=r.text(k.id) in wrapping)
         for each, k in zip(within, kin, strict=True)
     ]
 
@@ -200,7 +205,6 @@ def _of_batch(events: list[_Event]) -> list[bytes]:
     """The generations of an ingestion batch: what later events add is put over what came before."""
     traces: dict[Any, dict[str, Any]] = {}
     generations: dict[Any, dict[str, Any]] = {}
-    begun: set[Any] = set()
     for event in events:
         id = r.text(event.body.get("id"))
         if event.type == "trace-create":
@@ -208,12 +212,11 @@ def _of_batch(events: list[_Event]) -> list[bytes]:
         elif event.type.startswith("generation-"):
             told = {name: value for name, value in event.body.items() if value is not None}
             generations.setdefault(id, {}).update(told)
-            begun |= {id} if event.type == _WHOLE else set()
     return [
         _joined(
-            _encode({**body, "type": "GENERATION" if id in begun else _PART}),
+            _encode({**body, "type": "GENERATION"}),
             msgspec.convert(traces.get(r.text(body.get("traceId")), {}), Trace),
-            False,
+            unended=body.get("endTime") is None,
         )
         for id, body in generations.items()
     ]
@@ -234,12 +237,15 @@ def _of_table(record: bytes) -> Record:
     return Record(msgspec.convert(observation, Observation), trace)
 
 
-def _joined(observation: bytes, trace: Trace, wraps: bool) -> bytes:
-    head = b'{"wraps":true,' if wraps else b"{"
+def _joined(
+    observation: bytes, trace: Trace, *, wraps: bool = False, unended: bool = False
+) -> bytes:
+    head = b'{"wraps":true,' if wraps else b'{"unended":true,' if unended else b"{"
     return b"%b%b:%b,%b:%b}" % (head, b'"trace"', _encode(trace), b'"observation"', observation)
 
 
-def _tags(trace: Trace) -> dict[str, str]:
+def tags_of(trace: Trace) -> dict[str, str]:
+    """A trace's tags, "key:value" or alone, with its user and environment."""
     tags = trace.tags if isinstance(trace.tags, list) else []
     pairs = (tag.partition(":") for tag in tags if isinstance(tag, str))
     return {key: value.strip() or "true" for key, _, value in pairs} | r.named_tags(
@@ -252,10 +258,10 @@ def _exchange(o: Observation, attributes: dict[str, Any]) -> Exchange:
     streamed = as_dict(o.modelParameters).get("is_stream", True if o.completionStartTime else None)
     exchange = r.chat(
         model=r.text(attributes.get("gen_ai.request.model")) or r.text(o.model),
-        messages=_messages(o.input),
-        answer=_answer(o.output),
+        messages=messages_of(o.input),
+        answer=answer_of(o.output),
         stream=streamed if isinstance(streamed, bool) else None,
-        usage=_usage(o, findings),
+        usage=usage_of(as_dict(o.usageDetails) or as_dict(o.usage), findings),
     )
     failed = o.level == "ERROR"
     error = VendorError(message=r.text(o.statusMessage) or "level ERROR")
@@ -267,10 +273,13 @@ def _exchange(o: Observation, attributes: dict[str, Any]) -> Exchange:
     )
 
 
-def _usage(o: Observation, findings: list[str]) -> Usage | None:
+def usage_of(counters: dict[str, Any], findings: list[str]) -> Usage | None:
     """From the map of disjoint counters, or, by its `total`, from one whose parts are inside."""
-    counters = as_dict(o.usageDetails) or as_dict(o.usage)
-    counted = {name: r.tokens(n, findings) or 0 for name, n in counters.items() if n is not None}
+    counted = {
+        name: r.tokens(n, findings) or 0
+        for name, n in _flat(counters)
+        if n is not None and name != "unit"
+    }
     if not counted:
         return None
     output = _sum(counted, "output") or counted.get("completion_tokens", 0)
@@ -288,6 +297,15 @@ def _usage(o: Observation, findings: list[str]) -> Usage | None:
     )
 
 
+def _flat(counters: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The counters; those within OpenAI's details, which the SDKs send as they came, by their own names."""
+    for name, value in counters.items():
+        if isinstance(value, dict):
+            yield from value.items()
+        else:
+            yield name, value
+
+
 def _sum(counted: dict[str, int], side: str) -> int:
     parts = side + "_"
     return sum([n for name, n in counted.items() if name == side or name.startswith(parts)])
@@ -300,7 +318,7 @@ def _first(counted: dict[str, int], names: tuple[str, ...]) -> int | None:
     return None
 
 
-def _messages(said: Any) -> Any:
+def messages_of(said: Any) -> Any:
     """Messages out of what integrations log as `input`: a list, `{messages}`, a prompt, a string."""
     value = _unpacked(said)
     if isinstance(value, dict):
@@ -310,7 +328,7 @@ def _messages(said: Any) -> Any:
     return value
 
 
-def _answer(said: Any) -> dict[str, Any]:
+def answer_of(said: Any) -> dict[str, Any]:
     """A message out of what integrations log as `output`."""
     value = _unpacked(said)
     if isinstance(value, str):

@@ -5,9 +5,10 @@ Reads the GenAI conventions, newest and older names, content in attributes or ev
 reason, errors; both sides' text if the instrumentation was told to keep it. Does not know: the HTTP
 status of a success, what a call cost (but LiteLLM's does), retries inside a client, teams and keys
 unless attributes name them. The other spans of a trace are ignored and counted. Attributes of the
-resource that are not OpenTelemetry's own become tags. A call that a client library and an
-instrumentation around it both tell of counts once, where both spans come in one message. One that
-application and gateway tell of is two spans: send one of them.
+resource that are not OpenTelemetry's own become tags. A call that several spans of a trace tell of
+(client library, instrumentation, gateway) counts once where they name the provider's answer by its
+id, and as the first of them to come tells it; in one message also where one of a process's spans is
+around the other. Langfuse's SDKs make spans of their own, which are read too.
 """
 
 import re
@@ -17,6 +18,7 @@ from typing import Any
 import msgspec
 
 from pipeline.calls import Call, Exchange, Protocol, Usage, VendorError
+from pipeline.formats import otel_langfuse
 from pipeline.formats import records as r
 from pipeline.formats.otel_content import content, merge_details, shape, unpacked
 from pipeline.formats.otel_names import (
@@ -55,6 +57,7 @@ from pipeline.protocols.values import as_text
 _FAILED = (2, "2", "STATUS_CODE_ERROR")
 _ABANDONED = ("CancelledError", "GeneratorExit", "ClientDisconnected")
 _CLIENT_GONE = 499
+_UNIQUE = 20  # characters of an answer's id that is drawn from many; vendors' have 22 and more
 _OF_OPENTELEMETRY = (
     "telemetry.", "service.", "process.", "host.", "os.", "container.", "k8s.", "cloud.", "faas.",
     "deployment.", "cutover.", "model_id",
@@ -107,23 +110,26 @@ def read(record: bytes) -> Call:
     if not is_call(a):
         raise r.NotACallError(f"a span that tells of no model's call: {span.name}", r.OTHER_SPAN)
     merge_details(a, span.events)
+    if otel_langfuse.KIND in a:
+        a = otel_langfuse.conventional(a) | a
     base = r.json_object(a.get("hidden_params")).get("api_base") or a.get("gen_ai.openai.api_base")
     host, path = r.url(base)
     start, end = ms(span.startTimeUnixNano), ms(span.endTimeUnixNano)
     stream = _flag(first(a, STREAMS))
     reasons = _finish_reasons(a)
     error, status = _error(span, a, reasons)
+    exchange = _exchange(a, span.events, scope, stream, reasons, error)
     requester = as_text(a.get("metadata.requester_metadata"))
     session = _PYTHON_SESSION.search(requester) if requester else None
     return Call(
-        call_id=f"{span.traceId}/{span.spanId}" if span.spanId else r.own_id(record),
+        call_id=_call_id(span, exchange.response_id) or r.own_id(record),
         source="otlp",
         request_id=r.text(a.get("litellm.call_id")) or span.traceId,
         conversation_id=r.text(first(a, SESSIONS)) or (session[1] if session else ""),
         workload=r.text(a["cutover.workload"]) if "cutover.workload" in a else origin.workload,
-        app=r.text(a.get("metadata.user_api_key_alias")) or origin.app,
+        app=r.text(a.get("metadata.user_api_key_alias")) or origin.app or otel_langfuse.app(a),
         team=r.text(first(a, TEAMS)) or origin.team,
-        tags=origin.tags | _requester_tags(requester) if requester else origin.tags,
+        tags=_tags(a, requester, origin),
         provider=_provider(a),
         host=r.text(a.get("server.address")) or host,
         path=path,
@@ -134,8 +140,18 @@ def read(record: bytes) -> Call:
         http_status=status,
         cancelled=status == _CLIENT_GONE or bool(error and error.type in _ABANDONED),
         gateway_cost_usd=r.usd(first(a, COSTS)),
-        exchange=_exchange(a, span.events, scope, stream, reasons, error),
+        exchange=exchange,
     )
+
+
+def _call_id(span: Span, answer: str) -> str:
+    """The trace with the answer's id, which all spans of the call tell alike; else with the span's own.
+
+    Some servers number their answers, or draw from few numbers: a short id may be that of another call.
+    """
+    if span.traceId and len(answer) >= _UNIQUE:
+        return f"{span.traceId}/{answer}"
+    return f"{span.traceId}/{span.spanId}" if span.spanId else ""
 
 
 @lru_cache(maxsize=256)  # a process sends the same resource with all its spans
@@ -181,6 +197,14 @@ def _protocol(a: Attributes, scope: str, name: str) -> Protocol | None:
     return None
 
 
+def _tags(a: Attributes, requester: str, origin: Origin) -> dict[str, str]:
+    """The resource's tags, and those that LiteLLM's or Langfuse's spans name themselves."""
+    tags = origin.tags
+    if requester:
+        tags = tags | _requester_tags(requester)
+    return tags | otel_langfuse.tags(a) if otel_langfuse.KIND in a else tags
+
+
 def _requester_tags(requester: str) -> dict[str, str]:
     """LiteLLM's request tags."""
     found = _PYTHON_TAGS.search(requester)
@@ -193,7 +217,8 @@ def _first_token(a: Attributes, events: list[Event], start: int | None) -> int |
     seconds = r.number(a.get("gen_ai.response.time_to_first_chunk"))
     if seconds is not None:
         return r.later(start, r.milliseconds(seconds * 1000))
-    return next((ms(e.timeUnixNano) for e in events if e.name in FIRST_TOKENS), None)
+    marked = next((ms(e.timeUnixNano) for e in events if e.name in FIRST_TOKENS), None)
+    return marked if marked is not None else otel_langfuse.first_token_at(a)
 
 
 def _error(span: Span, a: Attributes, reasons: list[str]) -> tuple[VendorError | None, int | None]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from pipeline.calls import Protocol
+from pipeline.formats import otel_langfuse
 from pipeline.formats.otlp import Attributes
 
 PROTOCOLS = {
@@ -59,7 +60,9 @@ def is_call(a: Attributes) -> bool:
         return isinstance(operation, str) and operation in PROTOCOLS
     if kind := a.get("openinference.span.kind"):
         return kind in ("LLM", "EMBEDDING")
-    return "gen_ai.request.model" in a and any(name in a for name in PROVIDERS)
+    if "gen_ai.request.model" in a and any(name in a for name in PROVIDERS):
+        return True
+    return a.get(otel_langfuse.KIND) in tuple(otel_langfuse.OPERATIONS)
 
 
 def first(a: Attributes, names: tuple[str, ...]) -> Any:
