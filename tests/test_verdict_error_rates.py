@@ -253,7 +253,7 @@ def test_the_interval_holds_at_all_times_and_is_what_the_tests_do_not_reject() -
     plan, tally = evidence.design(streams), evidence.empty(migrations)
     rng = np.random.default_rng(3)
     draw = failures(shares("tenth", 1_000), steady(1_000), truth)
-    missed = np.zeros(migrations, bool)
+    missed, rungs = np.zeros(migrations, bool), evidence.ladder(RATE)[1]
     lowest, highest = np.full(migrations, -1.0), np.full(migrations, 1.0)
     for at in range(0, 1_000, AT_ONCE):
         drawn = [np.asarray(x, float) for x in draw(rng, at, migrations)]
@@ -261,6 +261,11 @@ def test_the_interval_holds_at_all_times_and_is_what_the_tests_do_not_reject() -
         for i in range(migrations):
             lower, upper = evidence.interval(RATE, tally, i, -log(PROMOTE))
             lower, upper = -1.0 if lower is None else lower, 1.0 if upper is None else upper
+            most = dict(zip(rungs, tally.at_most[i], strict=True))
+            least = dict(zip(rungs, tally.at_least[i], strict=True))
+            kept = [d for d in rungs if max(most[d], least[d]) < -log(PROMOTE)]
+            assert all(lower < d < upper for d in kept)
+            assert most.get(lower, np.inf) >= -log(PROMOTE) <= least.get(upper, np.inf)
             missed[i] |= not lower < truth < upper
             lowest[i], highest[i] = max(lowest[i], lower), min(highest[i], upper)
             narrow = evidence.interval(RATE, tally, i, -log(0.2))
