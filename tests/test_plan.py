@@ -1,10 +1,13 @@
 """A plan that contradicts itself is refused with the entry and the mend; a sound one says who goes where."""
 
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from pipeline.calls import Arm, Call, Exchange
+from pipeline.catalog import Catalog
 from pipeline.plan_file import PlanFile, load_plan, start_plan
 from pipeline.verdicts.plan import Endpoint, Match, Name, Plan, PlanError, Stage, Workload
 from pipeline.yamlfile import BadFile
@@ -164,3 +167,16 @@ def test_a_plan_to_start_from_is_written_once_and_is_sound(tmp_path) -> None:
     path.write_text("mine")
     assert not start_plan(path)
     assert path.read_text() == "mine"
+
+
+def test_the_readmes_plan_is_sound_and_its_candidate_has_a_price(
+    tmp_path: Path, catalog: Catalog
+) -> None:
+    """Without a price its cost would be unknown, and its shadow calls would have no budget."""
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    found = re.search(r"```yaml\n(migration: .*?)```", readme, re.DOTALL)
+    assert found
+    (tmp_path / "plan.yml").write_text(found[1])
+    kimi = load_plan(tmp_path / "plan.yml").endpoints["kimi"]
+    model = catalog.model(kimi.provider, kimi.model)
+    assert model and kimi.region in {price.region for price in model.prices}
