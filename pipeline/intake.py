@@ -103,7 +103,9 @@ class Intake:
             if claim.offset_to != batch.offset_to:  # someone else's, with an end of its own
                 state.claimed_to = claim.offset_to
             elif (claim.next_offset or 0) > batch.offset_from:  # and wholly stored
-                del self._partitions[topic, partition]
+                self._partitions.pop(
+                    (topic, partition), None
+                )  # another thread may have forgotten it
                 state = self._state(topic, partition, still_mine)
                 left = _beyond(left, state)
             else:

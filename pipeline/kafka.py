@@ -45,6 +45,7 @@ BATCH_CALLS = 500
 BATCH_BYTES = 512 * 1024
 WAITING_BYTES = 64 * 1024 * 1024  # what may wait in memory, on its way to the spool or beyond it
 LARGEST_MESSAGE = 8 * 1024 * 1024
+LARGEST_LINE = LARGEST_MESSAGE - 1024  # beside headers and what Kafka itself adds
 FORMAT_HEADER = "cutover-format"
 PRODUCER_HEADER = "cutover-producer"  # its sender counts: it stands in the account of `producers`
 COUNT_INTERVAL_SECONDS = 2.0
@@ -273,8 +274,12 @@ class CallProducer:
                 await asyncio.to_thread(self._spool.close)
 
     def put(self, record: "Record") -> None:
-        """Takes one record of our own format."""
-        self.put_line(msgspec.json.encode(record), record.conversation_id or record.call_id)
+        """Takes one record of our own format; its bodies are shortened until Kafka can take it."""
+        line = msgspec.json.encode(record)
+        while len(line) > LARGEST_LINE and (record.request or record.response) and not record.twin:
+            record = _shortened(record)
+            line = msgspec.json.encode(record)
+        self.put_line(line, record.conversation_id or record.call_id)
 
     def put_line(self, line: bytes, key: str, format: str = "cutover") -> None:
         """Takes one encoded record; equal keys go to the same partition, in order."""
@@ -304,7 +309,13 @@ class CallProducer:
         return crc32(key.encode("utf-8", "replace")) % self._partitions
 
     async def keep(self) -> bool:
-        """Hands everything taken so far to the spool; False if some of it is in memory only."""
+        """Hands everything taken so far to the spool; False if some of it is in memory only.
+
+        Goes on if who waits for it is cancelled: what is on its way would be lost half-way.
+        """
+        return await asyncio.shield(asyncio.create_task(self._keep()))
+
+    async def _keep(self) -> bool:
         async with self._keeping:
             lines, self._lines = self._lines, defaultdict(list)
             whole, self._whole = self._whole, []
@@ -460,6 +471,15 @@ class CallProducer:
     def _cancel(self) -> None:
         for task in self._work:
             task.cancel()
+
+
+def _shortened(record: "Record") -> "Record":
+    """The record without the second half of its longer body, and with a tag that says so."""
+    longer = max("request", "response", key=lambda name: len(getattr(record, name)))
+    text = getattr(record, longer)
+    cut = {longer, *record.tags.get("recording_cut", longer).split(",")}
+    tags = record.tags | {"recording_cut": ",".join(sorted(cut))}
+    return msgspec.structs.replace(record, **{longer: text[: len(text) // 2]}, tags=tags)
 
 
 def _event(kind: str, fields: dict[str, Any]) -> bytes:

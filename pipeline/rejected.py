@@ -9,7 +9,7 @@ bytes: keys that were blanked out in them stay blanked out.
 import asyncio
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -18,9 +18,9 @@ from pipeline.kafka import CallProducer
 from pipeline.settings import Settings
 from pipeline.store.connect import Client
 from pipeline.store.migrate import SQL
+from pipeline.store.service import Time
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
-LATEST = 4_102_444_800_000  # 2100, UTC ms
 PAGE = 200
 _PLACE = ("cluster", "topic", "kafka_partition", "kafka_offset", "position")
 
@@ -37,7 +37,7 @@ class Asked(msgspec.Struct, frozen=True):
     """An event by which an operator asks, on the pages, for records to be sent again; `at` is UTC ms."""
 
     event_id: str
-    at: Annotated[int, msgspec.Meta(ge=0, le=LATEST)]
+    at: Time
     kind: Literal["retry_wanted"]
     reason: str = ""
     by: str = ""

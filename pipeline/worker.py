@@ -253,11 +253,13 @@ class _Worker:
         self.watch_rejected()
         consumer = self.app.consumer
         mine = [tp for tp in consumer.assignment() if tp.topic == self.settings.calls_topic]
+        now = time.time_ns() // 1_000_000  # before asking: what comes while this waits is not seen
         if mine:
             first, end = await consumer.earliest_offsets(*mine), await consumer.highwaters(*mine)
             self.ends = {tp: (first[tp] or 0, end[tp] or 0) for tp in mine}
+        else:
+            self.ends = {}
         ends = {(tp.topic, tp.partition): found for tp, found in self.ends.items()}
-        now = time.time_ns() // 1_000_000
         try:
             await asyncio.to_thread(
                 service.insert_partition_ends, self.client, self.intake.cluster, ends, now
@@ -363,9 +365,9 @@ def _unusable(event: Event, rejected: Rejected) -> dict[str, Any]:
 
 def _event(value: bytes | None) -> dict[str, Any] | None:
     """An event of ours; anything else on the topic is left alone."""
-    try:
-        event = json.loads(value or b"")
-    except ValueError:
+    try:  # json.loads would let halves of surrogate pairs through, which no store takes
+        event = msgspec.json.decode(value or b"")
+    except (ValueError, RecursionError):
         return None
     own = isinstance(event, dict) and {"event_id", "at", "kind"} <= event.keys()
     return event if own else None

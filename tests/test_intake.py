@@ -253,6 +253,22 @@ def test_nothing_is_inserted_for_a_partition_that_went_to_another_worker(store, 
     assert ids(store) == []
 
 
+def test_what_is_known_may_be_forgotten_while_a_batch_is_stored(store, rules):
+    """As it happens when a worker that was frozen wakes up and the partitions are shared out anew."""
+    worker = intake(store)
+    take(worker, rules, message(0, "a"))
+    take(intake(store), rules, message(1, "b"))
+
+    def mine() -> bool:
+        worker.forget()
+        return True
+
+    messages = [message(1, "b"), message(2, "c")]
+    assert worker.store(TOPIC, 0, messages, rules, mine) == (3, [])
+    assert ids(store) == ["a", "b", "c"]
+    assert ledger(store) == [(0, 0, 1, 0, 0), (1, 1, 1, 0, 0), (2, 2, 1, 0, 0)]
+
+
 def test_a_broker_that_was_wiped_starts_a_ledger_of_its_own(store, rules):
     take(intake(store), rules, message(0, "a"))
     take(intake(store, cluster="c2"), rules, message(0, "b"))

@@ -28,6 +28,7 @@ from pipeline.formats.cutover import encode
 from pipeline.kafka import CallProducer, KafkaError, cluster_id, ensure_topics
 from pipeline.settings import Settings
 from pipeline.spool import State
+from pipeline.tap.recording import BODY_LIMIT
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 90.0
@@ -306,3 +307,53 @@ async def test_a_record_kafka_would_never_take_does_not_stop_the_others(
         put(producer, range(10))
         await producer.flush()
         assert (producer.counts.dropped, producer.counts.sent) == (1, 10)
+
+
+async def test_a_record_too_large_for_kafka_is_shortened_until_it_fits_and_says_so(
+    broker: Broker, settings: Settings
+) -> None:
+    """Both bodies as long as the tap keeps them, and what JSON adds."""
+    await up(broker, settings)
+    async with producing(settings) as producer:
+        text = '"' * BODY_LIMIT
+        producer.put(anthropic_record("large", request=text, response="y" * BODY_LIMIT))
+        await producer.flush()
+        assert (producer.counts.dropped, producer.counts.sent) == (0, 1)
+    ((record,),) = await values(settings)
+    assert record["tags"]["recording_cut"] == "request"
+    assert record["request"] == '"' * (BODY_LIMIT // 4)
+    assert record["response"] == "y" * BODY_LIMIT
+
+
+async def test_what_is_on_its_way_to_the_spool_outlives_who_waited_for_it(
+    broker: Broker, settings: Settings
+) -> None:
+    settings.data.mkdir()
+    (settings.data / "spool").write_text("a file")
+    async with producing(settings) as producer:
+        put(producer, range(100))
+        keeping = asyncio.create_task(producer.keep())
+        await asyncio.sleep(0)
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+        await up(broker, settings)
+        await all_sent(producer)
+        await assert_arrived(settings, producer, set(range(100)))
+
+
+async def test_whoever_wants_a_connection_gets_the_same_one(
+    broker: Broker, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[object] = []
+    connected = module._connected
+
+    async def counted(settings: Settings) -> object:
+        made.append(await connected(settings))
+        return made[-1]
+
+    monkeypatch.setattr(module, "_connected", counted)
+    await up(broker, settings)
+    async with producing(settings) as producer:
+        await asyncio.gather(*(producer.connect() for _ in range(3)))
+        await producer.flush()
+    assert len(made) == 1

@@ -1,5 +1,6 @@
 """Events as they may come on a topic that anybody can write to."""
 
+import functools
 from typing import Any
 
 import pytest
@@ -36,6 +37,10 @@ UNSOUND = [
     STAGE | {"at": -1},
     STAGE | {"kind": ["x"]},
     STAGE | {"workload": 3},
+    STAGE | {"at": 2**63},
+    STAGE | {"nested": functools.reduce(lambda inner, _: [inner], range(5000), [])},
+    MIRRORING | {"hour": 10**15},
+    MIRRORING | {"calls": 10**30},
     MIRRORING | {"calls": "many"},
     {k: v for k, v in MIRRORING.items() if k != "hour"},
     {k: v for k, v in COUNTS.items() if k != "producer"},

@@ -444,6 +444,14 @@ def test_a_key_that_is_not_set_is_named_at_the_start() -> None:
         create_app(lambda: moved, lambda *_: None, Notes(), catalog=facts(), environ={})
 
 
+def test_a_key_with_the_line_break_of_the_file_it_came_from_is_refused_and_not_shown() -> None:
+    moved = plan("http://127.0.0.1:1", "http://127.0.0.1:2", 0.5)
+    environ = {"CANDIDATE_KEY": f"{CANDIDATE_KEY}\r"}
+    with pytest.raises(SettingsError, match="CANDIDATE_KEY holds a line break") as refused:
+        create_app(lambda: moved, lambda *_: None, Notes(), catalog=facts(), environ=environ)
+    assert CANDIDATE_KEY not in str(refused.value)
+
+
 # Routes and records
 
 

@@ -32,7 +32,7 @@ from workers import (
 from pipeline.catalog import Catalog
 from pipeline.embedded.supervisor import http_ready
 from pipeline.formats.cutover import encode
-from pipeline.kafka import LARGEST_MESSAGE
+from pipeline.kafka import LARGEST_MESSAGE, ensure_topics
 from pipeline.settings import Settings
 from pipeline.store.connect import Client, connect
 from pipeline.store.migrate import migrate
@@ -49,6 +49,13 @@ BAD = {
     "no call id": (b'{"cutover":1,"provider":"zhipu"}', "malformed_record"),
     "NaN": (b'{"cutover":1,"call_id":"nan","share":NaN}', "not_json"),
 }
+EVENT = {"event_id": "e", "at": 1_795_000_000_000, "kind": "of others"}
+BAD_EVENTS = [
+    b"[" * 200_000,
+    json.dumps(EVENT | {"event_id": "half a pair: \ud83d"}).encode(),
+    json.dumps(EVENT | {"at": 10**30}).encode(),
+    json.dumps(EVENT).encode(),  # the only sound one
+]
 USAGE = {"input_tokens": -5, "output_tokens": 20}
 DOUBTFUL = {
     "from 1970": (live_record("from 1970", started_at=12, ended_at=20), "start_too_old"),
@@ -71,6 +78,12 @@ async def send(settings: Settings, values: list[bytes | None]) -> None:
     ) as producer:
         for value in values:
             await producer.send_and_wait(settings.calls_topic, value, key=b"", partition=0)
+
+
+async def send_events(settings: Settings, values: list[bytes]) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=settings.kafka) as producer:
+        for value in values:
+            await producer.send_and_wait(settings.events_topic, value, partition=0)
 
 
 async def rejected_copies(settings: Settings, wanted: int) -> list[tuple[str, str, bytes]]:
@@ -98,6 +111,10 @@ def get(url: str) -> str:
         return str(answer.read().decode())
 
 
+async def are_there(store: Client, count: str) -> bool:
+    return bool(await asyncio.to_thread(store.command, count))
+
+
 async def test_whatever_is_sent_becomes_rows_or_rejected_records_and_the_worker_goes_on(
     kafka_settings: Settings, store: Client
 ) -> None:
@@ -110,6 +127,7 @@ async def test_whatever_is_sent_becomes_rows_or_rejected_records_and_the_worker_
         await send(settings, [value for value, _ in BAD.values()])
         await send(settings, [encode(record) for record, _ in DOUBTFUL.values()])
         await send(settings, [b"\n".join((encode(live_record("beside")), b"garbage"))])
+        await send_events(settings, BAD_EVENTS)
         await assert_all_is_accounted_for(settings, store, producer, running)
         not_the_producers = len(BAD) + len(DOUBTFUL) + 2
         assert store.command("SELECT sum(uncounted) FROM ledger") == not_the_producers
@@ -138,6 +156,9 @@ async def test_whatever_is_sent_becomes_rows_or_rejected_records_and_the_worker_
         assert all(origin.startswith(f"{settings.calls_topic}/0/") for origin in origins)
         assert b"\xfe" * 5_000_000 in {value for _, _, value in copies}
 
+        events = "SELECT count() FROM events WHERE kind = 'of others'"
+        await until(lambda: are_there(store, events), running)
+
         running.signal(TERMINATE)
         assert await running.ended() == 0
         assert "Traceback" not in running.log
@@ -160,6 +181,29 @@ async def test_workers_that_freeze_or_die_are_followed_by_others_without_loss_or
                 second.signal(KILL)
                 await caught_up(settings, store, first)
         await assert_all_is_accounted_for(settings, store, producer, first)
+
+
+async def test_a_worker_whose_partitions_went_to_another_no_longer_tells_where_they_end(
+    kafka_settings: Settings, store: Client
+) -> None:
+    """One partition for two workers; who is frozen loses it, and knows so when it wakes up."""
+    topic = f"{kafka_settings.calls_topic}-single"
+    settings = replace(kafka_settings, partitions=1, calls_topic=topic)
+    await ensure_topics(settings)
+
+    async def told(partitions: int, *workers: Worker) -> bool:
+        health = [await asyncio.to_thread(get, f"{one.url}/healthz") for one in workers]
+        return sum(json.loads(each)["partitions"] for each in health) == partitions
+
+    with worker(settings, "first") as first:
+        await first.ready()
+        await until(lambda: told(1, first), first)
+        with worker(settings, "second") as second:
+            await second.ready()
+            first.signal(STOP)
+            await until(lambda: told(1, second), second)
+            first.signal(CONTINUE)
+            await until(lambda: told(1, first, second), first, second)
 
 
 async def test_a_worker_goes_on_where_a_killed_one_stopped(

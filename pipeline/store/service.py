@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -12,14 +12,17 @@ from pipeline.store.connect import Client
 
 log = logging.getLogger(__name__)
 
-_Count = Annotated[int, msgspec.Meta(ge=0)]
+LATEST = 4_102_444_800_000  # 2100, UTC ms: beyond it a DateTime has no room
+
+Time = Annotated[int, msgspec.Meta(ge=0, le=LATEST)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class _Event(msgspec.Struct):
     """What every event must have, so that it can be stored; times are UTC ms."""
 
     event_id: str
-    at: _Count
+    at: Time
     kind: str
     workload: str = ""
     provider: str = ""
@@ -36,7 +39,7 @@ class _ProducerCounts(_Event, kw_only=True):
 
 class _Mirroring(_Event, kw_only=True):
     tap: str
-    hour: _Count
+    hour: Time
     reason: str
     calls: _Count
 
@@ -63,7 +66,7 @@ def insert_events(client: Client, cluster: str, events: Sequence[Mapping[str, An
         client.insert("mirroring", rows, column_names=["cluster", "hour", *names])
     if others:
         names = ["event_id", "at", "kind", "workload", "provider", "fields"]
-        client.insert("events", [_event_row(e) for e in others], column_names=names)
+        client.insert("events", list(_event_rows(others)), column_names=names)
 
 
 def _is_sound(event: Mapping[str, Any]) -> bool:
@@ -75,17 +78,17 @@ def _is_sound(event: Mapping[str, Any]) -> bool:
     return True
 
 
-def _event_row(event: Mapping[str, Any]) -> list[Any]:
-    own = {"event_id", "at", "kind", "workload", "provider"}
-    fields = {key: value for key, value in event.items() if key not in own}
-    return [
-        event["event_id"],
-        event["at"],
-        event["kind"],
-        event.get("workload", ""),
-        event.get("provider", ""),
-        json.dumps(fields, ensure_ascii=False),
-    ]
+def _event_rows(events: Sequence[Mapping[str, Any]]) -> Iterator[list[Any]]:
+    own = ("event_id", "at", "kind", "workload", "provider")
+    for event in events:
+        fields = {key: value for key, value in event.items() if key not in own}
+        try:
+            told = json.dumps(fields, ensure_ascii=False)
+        except RecursionError:
+            log.warning("an event of kind %.40r is left out: nested too deeply", event["kind"])
+            continue
+        workload, provider = event.get("workload", ""), event.get("provider", "")
+        yield [event["event_id"], event["at"], event["kind"], workload, provider, told]
 
 
 def insert_feedback(client: Client, ratings: Sequence[Rated]) -> None:

@@ -332,13 +332,18 @@ def _fields(data: bytes, headers: Mapping[str, str]) -> Body | None:
 
 
 def check_keys(plan: Plan, environ: Mapping[str, str]) -> Plan:
-    """The plan itself if the keys it names are set. Raises SettingsError naming the variable."""
+    """The plan itself if the keys it names can be used. Raises SettingsError naming the variable."""
     used = [plan.baseline, *(name for w in plan.workloads.values() for name in w.candidates)]
     for name in used:
         variable = plan.endpoints[name].key_env
-        if (name != plan.baseline or variable) and not environ.get(variable):
+        key = environ.get(variable, "")
+        if (name != plan.baseline or variable) and not key:
             raise SettingsError(
                 f"{variable} is not set: put the API key for endpoint {name!r} of the plan there"
+            )
+        if not key.isprintable():
+            raise SettingsError(
+                f"{variable} holds a line break or the like: no header can carry it"
             )
     return plan
 
