@@ -7,12 +7,13 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, islice, repeat
+from itertools import chain, repeat
 from typing import TypeVar
 
 import msgspec
 
 from pipeline.calls import Ignored, Rejected, ScoredCall
+from pipeline.recent import RecentIds
 from pipeline.scoring.redact import redact_bytes
 from pipeline.scoring.score import Rules, score_message
 from pipeline.store.connect import Client, StoreError
@@ -47,7 +48,7 @@ class Partition:
 
     next_offset: int | None
     claimed_to: int | None
-    recent_ids: dict[str, None]  # in order of storing, oldest first
+    recent_ids: RecentIds
 
 
 @dataclass
@@ -123,7 +124,7 @@ class Intake:
                 f"{topic}/{partition}",
                 still_mine,
             )
-            ids = dict.fromkeys(read.recent_ids)
+            ids = RecentIds(self.remembered_ids, read.recent_ids)
             known = Partition(read.next_offset, read.claimed_to, ids)
             self._partitions[topic, partition] = known
         return known
@@ -201,10 +202,7 @@ class Intake:
     def _advance(self, state: Partition, batch: Batch, fresh: dict[str, None]) -> None:
         state.next_offset = batch.offset_to + 1
         state.claimed_to = None
-        state.recent_ids.update(fresh)
-        too_many = max(0, len(state.recent_ids) - self.remembered_ids)
-        for old in list(islice(state.recent_ids, too_many)):
-            del state.recent_ids[old]
+        state.recent_ids.add(fresh)
         rejected = sum(isinstance(item.record, Rejected) for item in batch.records)
         self.counts.batches += 1
         self.counts.rejected += rejected
