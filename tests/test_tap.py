@@ -100,6 +100,15 @@ async def test_the_caller_gets_status_headers_and_bytes_as_the_provider_sent_the
         assert record.response == '{"id":"1"}' * 50
 
 
+async def test_head_and_body_of_a_whole_answer_arrive_in_one_piece() -> None:
+    async with provider() as up, tap(plan(up.url), Notes()) as address:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(address.split(":")[2]))
+        writer.write(b"POST /v1/messages HTTP/1.1\r\nHost: tap\r\nContent-Length: 2\r\n\r\n{}")
+        first = await asyncio.wait_for(reader.read(65536), 10)
+        writer.close()
+    assert first.endswith(b'\r\n\r\n{"id": "1"}')
+
+
 async def test_a_bare_answer_stays_bare() -> None:
     """The tap adds no header of its own but the call's id."""
 

@@ -349,9 +349,13 @@ def check_keys(plan: Plan, environ: Mapping[str, str]) -> Plan:
 
 
 def answer_like(upstream: aiohttp.ClientResponse, call_id: str) -> web.StreamResponse:
-    """A response with the provider's status and headers, and the id of the call."""
+    """A response with the provider's status and headers, and the id of the call.
+
+    Of a stream the head goes out at once; else head and body, as far as it is there, go in one piece.
+    """
     pairs = rules.for_client(upstream.headers.items())
-    answer = web.StreamResponse(
+    kind = web.Response if "content-length" in upstream.headers else web.StreamResponse
+    answer = kind(
         status=upstream.status,
         reason=upstream.reason,
         headers=CIMultiDict([*pairs, (CALL_ID_HEADER, call_id)]),
