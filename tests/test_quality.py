@@ -182,6 +182,13 @@ def test_structured_output_is_json_and_nothing_else(
     assert found is None or found.value == (0 if evidence else 1)
 
 
+def test_a_value_nested_deeper_than_can_be_checked_stops_nothing() -> None:
+    deep = '{"a":' * 900 + "{}" + "}" * 900
+    found = checked(tools=(Tool("weather", CITY),), tool_calls=calls(deep))["tool_calls_valid"]
+    assert found.value == 0
+    assert "nested too deeply" in found.evidence
+
+
 def test_structured_output_is_judged_only_where_it_was_asked_for_and_not_cut() -> None:
     assert "structured_output_valid" not in checked(text="{")
     assert "structured_output_valid" not in checked(text="{", json_wanted=True, finish="length")

@@ -13,15 +13,21 @@ LiteLLM makes for itself are ignored.
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import lru_cache
 from math import isfinite
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
 from pipeline.calls import Arm, Call, Exchange, Protocol, Usage, VendorError
-from pipeline.formats.records import Labels, json_object, labels, not_a_call, split_records, text
+from pipeline.formats.records import (
+    Labels,
+    json_object,
+    labels,
+    not_a_call,
+    split_records,
+    text,
+    url,
+)
 from pipeline.protocols import read_parsed
 from pipeline.protocols.tokens import count, part
 from pipeline.protocols.values import as_dict, decode
@@ -145,7 +151,7 @@ def read(record: bytes) -> Call:
         raise not_a_call(f"LiteLLM made it for itself: {text(m.internal_call_origin)}")
     code = _text(error.error_code)
     hidden = p.hidden_params or _NOT_HIDDEN
-    host, path = _url(p.api_base or text(hidden.api_base))
+    host, path = url(p.api_base or hidden.api_base)
     started, ended = _ms(p.startTime), _ms(p.endTime)
     request_id = p.litellm_call_id or (p.id or p.request_id or "").split("_cache_hit")[0]
     if not request_id:
@@ -344,16 +350,6 @@ def _ms(value: float | str | None) -> int | None:
         return round(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() * 1000)
     except (ValueError, OverflowError):
         raise msgspec.ValidationError(f"not a time: {value!r}") from None
-
-
-@lru_cache(maxsize=256)
-def _url(address: str) -> tuple[str, str]:
-    """Host and path where the call went; unknown if what is logged is no address."""
-    try:
-        parts = urlsplit(address)
-        return parts.hostname or "", parts.path
-    except ValueError:
-        return "", ""
 
 
 def _text(value: Any) -> str:

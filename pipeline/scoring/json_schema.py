@@ -15,7 +15,10 @@ def misfit(schema: dict[str, Any], value: object) -> str:
     A schema that is none, or refers to anything outside itself, is not held against the value.
     """
     validator = _validator(msgspec.json.encode(schema)) if schema else None
-    error = next(validator.iter_errors(value), None) if validator else None
+    try:
+        error = next(validator.iter_errors(value), None) if validator else None
+    except ValueError:  # it does not fit, but at more than 255 levels the library cannot say where
+        return "the value is nested too deeply"
     return _told(error) if error else ""
 
 
