@@ -219,7 +219,7 @@ def test_the_comparison_downloads_as_csv(page: Page, address: str) -> None:
     with page.expect_download() as download:
         page.locator(".st-key-compare_csv button").click()
     text = Path(download.value.path()).read_text("utf-8-sig")
-    assert text.startswith("workload,figure,provider,arm,value,low,high,calls")
+    assert text.startswith("workload,figure,provider,model,arm,value,low,high,calls")
     assert "moonshot" in text
 
 
