@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PURE = ("calls", "protocols", "formats", "scoring", "verdicts")
+PURE = ("calls", "protocols", "formats", "scoring", "verdicts", "wording")
 
 HOMES = {
     "faust": ["pipeline/worker.py"],

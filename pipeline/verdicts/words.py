@@ -1,6 +1,7 @@
 """Reasons in words, in both languages. Codes are stable; sentences may change."""
 
 from pipeline.verdicts.verdict import Reason
+from pipeline.wording import filled
 
 _GATES = {
     "failure": ("failures", "失败率"),
@@ -14,6 +15,17 @@ _GATES = {
     "pair:failure": ("failures in shadow pairs", "影子配对失败率"),
     "pair:score": ("quality in shadow pairs", "影子配对质量得分"),
     "pair:disagreement": ("disagreement in shadow pairs", "影子配对差异度"),
+}
+
+_CHECKS = {
+    "delivered": ("delivered", "已送达"),
+    "complete": ("complete", "完整"),
+    "not_refused": ("not refused", "未拒答"),
+    "tool_calls_valid": ("tool calls valid", "工具调用有效"),
+    "structured_output_valid": ("structured output valid", "结构化输出有效"),
+    "language_as_asked": ("language as asked", "语言符合要求"),
+    "no_repetition": ("no repetition", "无重复退化"),
+    "protocol_conformance": ("protocol conformance", "协议一致性"),
 }
 
 _SENTENCES = {
@@ -168,9 +180,11 @@ def drift(gate: str, limit: float) -> Reason:
 
 def gate_name(name: str) -> tuple[str, str]:
     """What people call a gate."""
-    if name.startswith("check:"):
-        return f"check {name[6:]}", f"检查 {name[6:]}"
-    return _GATES[name]
+    check = name.removeprefix("check:")
+    if check == name:
+        return _GATES[name]
+    en, zh = _CHECKS.get(check, (check, check))
+    return f'check "{en}"', f"检查“{zh}”"
 
 
 def gate_names(names: list[str]) -> tuple[str, str]:
@@ -221,4 +235,5 @@ def needed(conversations: int | None) -> tuple[str, str]:
     """What a forecast adds to a sentence."""
     if conversations is None:
         return " As things are it never will be.", "照此下去无法证实。"
-    return f" About {conversations:,} conversations more.", f"约还需 {conversations:,} 个会话。"
+    more = filled("{n} {n:conversation|conversations} more", {"n": f"{conversations:,}"})
+    return f" About {more}.", f"约还需 {conversations:,} 个会话。"
