@@ -54,6 +54,7 @@ ROW_MS = 10_000  # between rows of a verdict with new evidence
 IDLE_ROW_MS = 60_000  # between rows of one without
 SAVE_MS = 60_000  # between savings of the fold's memory
 WRITE_MS = 6000  # how long rows that tell of no change wait for others
+GAINING_MS = 20_000  # over which it is seen whether a backlog gets shorter
 SENT_MS = 40_000  # after which what was sent is seen in Kafka or in the store
 ACCOUNT_MS = 10_000  # between looks at the account and at budgets
 COST_DIGITS = Decimal("1e-12")
@@ -133,6 +134,7 @@ class Judge:
     _currencies: dict[str, str] = field(default_factory=dict)  # of costs, by workload
     _shares: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)  # by stage
     _beside: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(3, "judge"))
+    _marks: deque[tuple[int, int]] = field(default_factory=deque)  # (when seen, complete to)
     _account_at: int = 0
     _sent: deque[tuple[int, int]] = field(default_factory=deque)  # (when seen, calls sent)
     _unbalanced_since: int | None = None
@@ -145,6 +147,7 @@ class Judge:
         self._lives += 1  # what may still be on its way to the store is another writer's
         self._gatherer, self._shadows, self._pairs, self._plan = None, None, {}, None
         self._rows.clear()
+        self._marks.clear()
 
     def tick(self, plan: Plan, now: int) -> list[Event]:
         """One round, at `now` (UTC ms); returns what happened, for the events topic. Raises StoreError."""
@@ -173,6 +176,7 @@ class Judge:
         finally:
             wait(beside)
         self._gather(plan, now, asking.result())
+        self._note_how_far(now)
         for account in counting:
             self._look_at_account(plan, account.result(), now)
         turn = self._turn(now, PAIRS_AT_ONCE - len(turn))
@@ -447,6 +451,7 @@ class Judge:
             balanced=not unbalanced,
             watermark=self._watermark(plan, key),
             watermark_slack_ms=2 * LONGEST * idle_ms + 60_000,
+            catching_up=self._catches_up(now),
             deadline=round(plan.deadline.timestamp() * 1000) if plan.deadline else None,
             final=leads_to_all(plan.workloads[key], pair.stage),
             spent_over_budget=budget is not None and spent >= budget.amount,
@@ -459,6 +464,18 @@ class Judge:
             marks.append(self._shadows.watermark(workload))
         known = [mark for mark in marks if mark is not None]
         return min(known) if len(known) == len(marks) else None
+
+    def _note_how_far(self, now: int) -> None:
+        self._marks.append((now, self._gathering().complete_to))
+        while len(self._marks) > 1 and now - self._marks[1][0] >= GAINING_MS:
+            self._marks.popleft()
+
+    def _catches_up(self, now: int) -> bool:
+        """Whether what is complete gains on the clock, by half at least; before that can be seen, it may."""
+        if not self._marks or now - self._marks[0][0] < GAINING_MS / 2:
+            return True
+        since, complete_to = self._marks[0]
+        return self._gathering().complete_to - complete_to > 1.5 * (now - since)
 
     def _count(self, now: int) -> list[Future[store.Account]]:
         """The account, asked for beside all else; nothing if it was looked at a moment ago."""

@@ -90,10 +90,10 @@ class World:
                  "duplicates", "worker"]  # fmt: skip
         self.client.insert("ledger", [ledger], column_names=names)
 
-    def tick(self, judge: Judge, later: int = 60_000) -> list[dict[str, Any]]:
-        """A worker looks at the partition, then the judge does his round."""
+    def tick(self, judge: Judge, later: int = 60_000, unread: int = 0) -> list[dict[str, Any]]:
+        """A worker looks at the partition, in which so many messages wait for him, then the judge does his round."""
         self.now += later
-        ends = {(self.settings.calls_topic, 0): (0, self.offset)}
+        ends = {(self.settings.calls_topic, 0): (0, self.offset + unread)}
         service.insert_partition_ends(self.client, "k", ends, self.now)
         events = judge.tick(self.plan, self.now)
         judge.settle()
@@ -377,6 +377,22 @@ def test_unbalanced_accounts_block_once_they_last(world) -> None:
     for _ in range(3):
         world.tick(judge, later=30_000)
     assert world.shown()["verdict"] == "BLOCKED"
+
+
+def test_a_past_that_is_read_in_is_waited_for_and_one_that_stands_still_blocks(world) -> None:
+    judge = world.judge()
+    world.now = T0 + 7 * 86_400_000
+    for n in range(12):
+        world.come(conversations(100, first=100 * n))
+        world.tick(judge, later=2000, unread=1000)
+        shown = world.shown()
+        assert shown["verdict"] == "HOLD"
+    assert shown["reason_en"] == "The past is still being read in: so far up to 7.0 days ago."
+    for _ in range(4):
+        world.tick(judge, later=15_000, unread=1000)
+    shown = world.shown()
+    assert shown["verdict"] == "BLOCKED"
+    assert shown["reason_en"].startswith("Data is complete only up to 7.0 days ago")
 
 
 def test_an_evidence_bundle_is_verified_and_a_forged_one_is_not(world, tmp_path) -> None:

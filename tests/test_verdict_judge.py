@@ -184,6 +184,15 @@ def test_facts_that_block(facts, code) -> None:
     assert said.reasons[0].code == code
 
 
+def test_a_judge_that_is_catching_up_waits_but_harm_is_told_at_once() -> None:
+    late = {"watermark": START - 10**9, "catching_up": True}
+    said = verdict(fold(begin(), traffic(3000)), **late)
+    assert said.outcome is Outcome.HOLD
+    assert [reason.code for reason in said.reasons] == ["catching_up"]
+    harmed = verdict(fold(begin(), traffic(3000, failing=(0.02, 0.3))), **late)
+    assert harmed.outcome is Outcome.ROLLBACK
+
+
 @pytest.mark.parametrize(
     ("ms", "told"),
     [

@@ -96,7 +96,7 @@ def judge(state: State, facts: Facts) -> Verdict:
     elif harmed:
         outcome, reasons = Outcome.ROLLBACK, [*harmed, *late]
     elif late:
-        outcome, reasons = Outcome.BLOCKED, late
+        outcome, reasons = Outcome.HOLD if facts.catching_up else Outcome.BLOCKED, late
     elif waiting:
         outcome, reasons = Outcome.HOLD, waiting
     else:
@@ -152,6 +152,8 @@ def _late(facts: Facts) -> list[Reason]:
         return []
     if age is None:
         return [words.reason("late_unknown")]
+    if facts.catching_up:
+        return [words.reason("catching_up", age=words.lasting(age))]
     allowed = words.lasting(facts.watermark_slack_ms)
     return [words.reason("late", age=words.lasting(age), allowed=allowed)]
 

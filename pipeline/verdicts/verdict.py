@@ -100,7 +100,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What the judge cannot see in the units. Times are UTC ms.
 
     `balanced`: produced = stored + rejected + duplicates + in flight. `watermark`: all
-    conversations assigned before have been folded; older than `watermark_slack_ms`: BLOCKED. `final`: the next stage
+    conversations assigned before have been folded; older than `watermark_slack_ms`: BLOCKED, unless the judge is
+    `catching_up`, which is HOLD. `final`: the next stage
     leaves the baseline nothing. `spent_over_budget`: the candidate's budget is used up.
     """
 
@@ -108,6 +109,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     balanced: bool = True
     watermark: int | None = None
     watermark_slack_ms: int = 6 * 3_600_000
+    catching_up: bool = False
     deadline: int | None = None
     final: bool = False
     spent_over_budget: bool = False

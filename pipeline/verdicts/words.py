@@ -37,6 +37,10 @@ _SENTENCES = {
         "Data is complete only up to {age} ago, more than the {allowed} allowed.",
         "数据仅完整到 {age}前，超过允许的 {allowed}。",
     ),
+    "catching_up": (
+        "The past is still being read in: so far up to {age} ago.",
+        "仍在读入历史数据：目前读到 {age}前。",
+    ),
     "late_unknown": (
         "Up to when data is complete is not known yet.",
         "尚不知数据完整到何时。",
