@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.calls import Arm
@@ -158,6 +158,11 @@ def test_an_endless_conversation_is_not_judged_before_its_failure_is_told() -> N
         assert len(told) == len(closed.units) == (complete_to > end)
 
 
+A = Arm.BASELINE
+SOONER_FOR_A_WHILE = [  # a retry that fails comes before the first attempt, which does not
+    ([(0, 0, 0, 1, "", A), (1, 0, 2, 1, "provider", A)], 0),
+    ([(0, 0, 0, 1, "", A), (1, 0, 0, 2, "provider", A), (1, 0, 0, 1, "", A)], 0),
+]
 COMING = st.tuples(
     st.integers(0, 3),  # conversation
     st.integers(0, 60_000),  # began
@@ -168,6 +173,7 @@ COMING = st.tuples(
 )
 
 
+@example(SOONER_FOR_A_WHILE)
 @given(st.lists(st.tuples(st.lists(COMING, max_size=4), st.integers(0, 9000)), max_size=25))
 def test_what_was_told_of_failures_is_what_the_units_tell_whenever_calls_come(rounds) -> None:
     """Even of calls with times up to which all calls were taken for known."""

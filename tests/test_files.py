@@ -50,7 +50,6 @@ SHAPES = [
     ("a byte order mark", b"\xef\xbb\xbf" + b"\n".join(LINES), ["a", "b"]),
     ("blank lines", b"\n\n" + LINES[0] + b"\n \n", ["a"]),
     ("garbage among lines", b"\n".join([LINES[0], b"garbage", LINES[1][:60]]), ["a", "not_json", "not_json"]),
-    ("nothing", b"", []),
     ("no JSON", b"\xff\xfe\x00\n[[[", ["not_json", "not_json"]),
     ("JSON of nobody's", b'{"x": 1}', ["unknown_format"]),
     ("too deep", b"[" * 100_000, ["not_json"]),

@@ -318,6 +318,8 @@ class Conversations(Generic[C]):
         self._told_to = max(self._told_to, complete_to)
         while self._failed and self._failed[0][0] <= complete_to:
             at, key = heappop(self._failed)
+            if self._failed[:1] == [(at, key)]:
+                continue  # it was thought to have failed sooner for a while, and is told once
             conversation = self._open.get(key) or self._waiting.get(key)
             if conversation and conversation.failed_at == at and not self._is_late(conversation):
                 found += units_of(conversation)
