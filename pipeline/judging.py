@@ -175,18 +175,28 @@ class Judge:
             events += self._take_turns(plan, in_force, turn, now)
         finally:
             wait(beside)
-        self._gather(plan, now, asking.result())
+        asked = asking.result()
+        if (
+            now - self._written_at >= WRITE_MS
+        ):  # it is known now that the batches it rests on are ours
+            self._write_out(now)
+        self._gather(plan, now, asked)
         self._note_how_far(now)
         for account in counting:
             self._look_at_account(plan, account.result(), now)
         turn = self._turn(now, PAIRS_AT_ONCE - len(turn))
         events += self._take_turns(plan, in_force, turn, now)
-        if events or now - self._written_at >= WRITE_MS:
-            self._write_out(now)
+        if events:
+            self.write_out(now)
         events += self._steer(plan, now)
         if events:
             self.settle()  # what is told is in the store
         return events
+
+    def write_out(self, now: int) -> None:
+        """Stores what rounds have found, once it is sure that the batches it rests on are ours. Raises OvertakenError."""
+        self._look()
+        self._write_out(now)
 
     def settle(self) -> None:
         """Waits until the store has all that rounds have written. Raises StoreError."""
@@ -260,8 +270,6 @@ class Judge:
         self._rows[table].append(row)
 
     def _write_out(self, now: int) -> None:
-        """Stores what rounds have written, once it is sure that the batches it rests on are ours."""
-        self._look()
         for table, found in self._rows.items():
             self._writing.append(self._beside.submit(store.insert_rows, self.client, table, found))
         self._rows = defaultdict(list)

@@ -96,6 +96,7 @@ class World:
         ends = {(self.settings.calls_topic, 0): (0, self.offset + unread)}
         service.insert_partition_ends(self.client, "k", ends, self.now)
         events = judge.tick(self.plan, self.now)
+        judge.write_out(self.now)
         judge.settle()
         return events
 
