@@ -28,6 +28,7 @@ from pipeline.store.versions import VersionTakenError
 from pipeline.verdict_commands import add_verdict_commands
 from pipeline.verdicts.plan import PlanError
 from pipeline.verdicts.units import UnitsError
+from pipeline.wording import filled
 from pipeline.yamlfile import BadFile
 
 MOST_DAYS = 90  # of the demo's past
@@ -296,7 +297,11 @@ def _replay(options: argparse.Namespace, settings: Settings) -> int:
         replay(settings, files, format=options.format, rate=options.rate, resume=options.resume)
     )
     already = f", {done.skipped:,} had been sent before" if done.skipped else ""
-    print(f"sent {done.records:,} records of {done.files} files{already}")
+    sent = filled(
+        "sent {n} {n:record|records} of {files} {files:file|files}",
+        {"n": f"{done.records:,}", "files": done.files},
+    )
+    print(f"{sent}{already}")
     for what in done.unreadable:
         print(f"cutover: {what}", file=sys.stderr)
     return 1 if done.unreadable else 0

@@ -13,7 +13,7 @@ FIRST, OF_A_WORKER, WORKERS = 20_000, 1_500, 8
 def _own() -> Iterator[int]:
     """The ports of this worker of pytest-xdist over and over, each run from another one on."""
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % WORKERS
-    for number in itertools.count(os.getpid()):
+    for number in itertools.count(os.getpid() * 97):  # two runs begun at once are apart, too
         yield FIRST + worker * OF_A_WORKER + number % OF_A_WORKER
 
 

@@ -135,7 +135,7 @@ def cutover(
 async def test_standard_input_goes_through_too(kafka_settings: Settings) -> None:
     ran = await asyncio.to_thread(cutover, "-", stdin=lines("a", "b"), **kafka_settings.environ())
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout == b"sent 2 records of 1 files\n"
+    assert ran.stdout == b"sent 2 records of 1 file\n"
     assert ran.stderr == b""  # progress is for terminals, and one connection was enough
     assert ids(await sent(kafka_settings)) == ["a", "b"]
 
