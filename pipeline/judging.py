@@ -147,6 +147,7 @@ class Judge:
         self._lives += 1  # what may still be on its way to the store is another writer's
         self._gatherer, self._shadows, self._pairs, self._plan = None, None, {}, None
         self._rows.clear()
+        self._writing.clear()
         self._marks.clear()
 
     def tick(self, plan: Plan, now: int) -> list[Event]:
@@ -176,10 +177,8 @@ class Judge:
         finally:
             wait(beside)
         asked = asking.result()
-        if (
-            now - self._written_at >= WRITE_MS
-        ):  # it is known now that the batches it rests on are ours
-            self._write_out(now)
+        if now - self._written_at >= WRITE_MS:  # rows of earlier rounds: their batches are ours
+            self._send_rows(now)
         self._gather(plan, now, asked)
         self._note_how_far(now)
         for account in counting:
@@ -196,7 +195,7 @@ class Judge:
     def write_out(self, now: int) -> None:
         """Stores what rounds have found, once it is sure that the batches it rests on are ours. Raises OvertakenError."""
         self._look()
-        self._write_out(now)
+        self._send_rows(now)
 
     def settle(self) -> None:
         """Waits until the store has all that rounds have written. Raises StoreError."""
@@ -269,7 +268,8 @@ class Judge:
         """A row for one INSERT a table, with others."""
         self._rows[table].append(row)
 
-    def _write_out(self, now: int) -> None:
+    def _send_rows(self, now: int) -> None:
+        """Begins to store the rows that wait; `settle` waits until they are there."""
         for table, found in self._rows.items():
             self._writing.append(self._beside.submit(store.insert_rows, self.client, table, found))
         self._rows = defaultdict(list)

@@ -31,6 +31,7 @@ _INPUT_CACHE_WRITE = (
 )
 _REASONING = ("output_reasoning", "output_reasoning_tokens", "completion_details.reasoning", "reasoning_tokens")  # fmt: skip
 _PROVIDER_NAMES = ("gen_ai.provider.name", "gen_ai.system", "llm.provider")
+TEXTS_TOO = ("[", "{", '"')  # stored observations hold JSON inside strings, texts as well
 _COLUMNS = {  # of the exported tables, where they are not called as in the API
     "trace_id": "traceId",
     "start_time": "startTime",
@@ -320,7 +321,7 @@ def _first(counted: dict[str, int], names: tuple[str, ...]) -> int | None:
 
 def messages_of(said: Any) -> Any:
     """Messages out of what integrations log as `input`: a list, `{messages}`, a prompt, a string."""
-    value = _unpacked(said)
+    value = r.unpacked(said, TEXTS_TOO)
     if isinstance(value, dict):
         value = value.get("messages") or value.get("prompt") or ([value] if "role" in value else "")
     if isinstance(value, str):
@@ -330,7 +331,7 @@ def messages_of(said: Any) -> Any:
 
 def answer_of(said: Any) -> dict[str, Any]:
     """A message out of what integrations log as `output`."""
-    value = _unpacked(said)
+    value = r.unpacked(said, TEXTS_TOO)
     if isinstance(value, str):
         return {"content": value}
     if isinstance(value, list):
@@ -343,16 +344,6 @@ def answer_of(said: Any) -> dict[str, Any]:
         "content": parts_text(message.get("content")),
         "tool_calls": calls or [_anthropic_call(b) for b in blocks if b.get("type") == "tool_use"],
     }
-
-
-def _unpacked(said: Any) -> Any:
-    """JSON inside a string, as stored observations have it."""
-    if isinstance(said, str) and said[:1] in '{["':
-        try:
-            return msgspec.json.decode(said)
-        except (ValueError, RecursionError):
-            return said
-    return said
 
 
 def _ai_sdk_call(call: dict[str, Any]) -> dict[str, Any]:

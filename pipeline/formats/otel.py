@@ -20,7 +20,7 @@ import msgspec
 from pipeline.calls import Call, Exchange, Protocol, Usage, VendorError
 from pipeline.formats import otel_langfuse
 from pipeline.formats import records as r
-from pipeline.formats.otel_content import content, merge_details, shape, unpacked
+from pipeline.formats.otel_content import content, merge_details, shape
 from pipeline.formats.otel_names import (
     COSTS,
     FIRST_TOKENS,
@@ -315,7 +315,7 @@ def _usage(a: Attributes, scope: str, stream: bool | None, findings: list[str]) 
 
 def _finish_reasons(a: Attributes) -> list[str]:
     """One a choice: a list, or LiteLLM's JSON inside a string."""
-    found = unpacked(a.get("gen_ai.response.finish_reasons"))
+    found = r.unpacked(a.get("gen_ai.response.finish_reasons"))
     if not isinstance(found, list):
         found = [a.get("anthropic.message.stop_reason")]  # of Anthropic's client library
     return [each for each in found if isinstance(each, str)]

@@ -4,8 +4,6 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import msgspec
-
 from pipeline.calls import Protocol
 from pipeline.formats import records as r
 from pipeline.formats.otel_names import REQUEST_MODELS, first
@@ -85,7 +83,7 @@ def _told(a: Attributes, numbered: Attributes, events: list[Event]) -> Content:
 
 
 def _system(a: Attributes) -> Iterator[dict[str, Any]]:
-    parts = unpacked(a.get("gen_ai.system_instructions"))
+    parts = r.unpacked(a.get("gen_ai.system_instructions"))
     if isinstance(parts, list) and (message := _chat({"role": "system", "parts": parts})):
         yield message
 
@@ -94,7 +92,7 @@ def _messages(
     a: Attributes, numbered: Attributes, side: str, events: list[Event]
 ) -> list[dict[str, Any]]:
     """The messages of one side, "input" or "output", from wherever they stand."""
-    written = unpacked(a.get(f"gen_ai.{side}.messages"))
+    written = r.unpacked(a.get(f"gen_ai.{side}.messages"))
     if isinstance(written, list):
         return [_chat(message) for message in dicts(written)]
     older = "prompt" if side == "input" else "completion"
@@ -164,7 +162,7 @@ def _flat(message: dict[str, Any]) -> dict[str, Any]:
 
 def _unparted(content: Any) -> Any:
     """Content; older OpenLLMetry packs a list of parts into a string."""
-    found = unpacked(content)
+    found = r.unpacked(content)
     return found if isinstance(found, list) and dicts(found) else content
 
 
@@ -173,11 +171,11 @@ def _of_events(events: list[Event], side: str, older: str) -> Iterator[dict[str,
     for event in events:
         a = attributes(event.attributes)
         if event.name == f"gen_ai.content.{older}":
-            found = unpacked(a.get(f"gen_ai.{older}"))
+            found = r.unpacked(a.get(f"gen_ai.{older}"))
             yield from map(_chat, dicts(found if isinstance(found, list) else [found]))
         elif event.name == "gen_ai.choice" and side == "output":
             body = r.json_object(a.get("gen_ai.event.content")) or a
-            said = as_dict(unpacked(body.get("message"))) or body
+            said = as_dict(r.unpacked(body.get("message"))) or body
             yield {**said, "finish_reason": body.get("finish_reason")}
         elif event.name.startswith("gen_ai.") and event.name.endswith(".message"):
             role = event.name.split(".")[1]
@@ -187,7 +185,7 @@ def _of_events(events: list[Event], side: str, older: str) -> Iterator[dict[str,
 
 def _tools(a: Attributes, numbered: Attributes) -> list[dict[str, Any]]:
     """The tools that were offered."""
-    defined = unpacked(a.get("gen_ai.tool.definitions"))
+    defined = r.unpacked(a.get("gen_ai.tool.definitions"))
     if isinstance(defined, list):
         return dicts(defined)
     schemas = [r.json_object(t.get("tool.json_schema")) for t in _numbered(numbered, "llm.tools.")]
@@ -195,13 +193,3 @@ def _tools(a: Attributes, numbered: Attributes) -> list[dict[str, Any]]:
     return schemas or [
         {"name": t.get("name"), "parameters": r.json_object(t.get("parameters"))} for t in older
     ]
-
-
-def unpacked(value: Any) -> Any:
-    """A list or an object that may stand inside a string as JSON."""
-    if isinstance(value, str) and value[:1] in ("[", "{"):
-        try:
-            return msgspec.json.decode(value)
-        except (ValueError, RecursionError):
-            return value
-    return value

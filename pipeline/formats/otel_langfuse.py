@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import msgspec
-
 from pipeline.formats import langfuse
 from pipeline.formats import records as r
 from pipeline.formats.otlp import Attributes
@@ -74,10 +72,4 @@ def _tokens(a: Attributes) -> Attributes:
 
 def _value(a: Attributes, name: str) -> Any:
     """An attribute of the observation; the SDK writes most of them as JSON, names and texts plainly."""
-    value = a.get(f"langfuse.observation.{name}")
-    if isinstance(value, str) and value[:1] in '{["':
-        try:
-            return msgspec.json.decode(value)
-        except (ValueError, RecursionError):
-            return value
-    return value
+    return r.unpacked(a.get(f"langfuse.observation.{name}"), langfuse.TEXTS_TOO)

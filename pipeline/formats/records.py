@@ -172,6 +172,16 @@ def _url(address: str) -> tuple[str, str]:
         return "", ""
 
 
+def unpacked(value: Any, begins: tuple[str, ...] = ("[", "{")) -> Any:
+    """What may stand inside a string as JSON that begins so; the string itself if it is none."""
+    if isinstance(value, str) and value[:1] in begins:
+        try:
+            return msgspec.json.decode(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
+
+
 def body(value: Any) -> str:
     """A logged body as the text it was: JSON that was unpacked is packed again."""
     if isinstance(value, str):
